@@ -1,0 +1,136 @@
+"""Checkpoints: complete states on disk, the newest two of them, never half a one."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dfkd_tune import __version__
+from dfkd_tune.distillation._config import DistillationConfig
+from dfkd_tune.distillation._loop import State
+from dfkd_tune.errors import CheckpointError, StorageError
+from dfkd_tune.records import now, write_json
+
+SCHEMA_VERSION = 1
+
+
+def configuration_hash(config: DistillationConfig) -> str:
+    """A short hash of everything that decides a distillation but its teacher."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What was found to go on from.
+
+    Args:
+        state: for `distil`; None where there is no readable checkpoint.
+        epoch: of the state; 0 where there is none.
+        passed_over: a line for each unreadable checkpoint.
+    """
+
+    state: State | None
+    epoch: int
+    passed_over: tuple[str, ...]
+
+
+class CheckpointStore:
+    """The checkpoints of one trial, in a folder of its own.
+
+    Args:
+        folder: made at the first save.
+        config: the configuration whose states these are.
+        keep: newest checkpoints kept; two, so that one may be unreadable.
+    """
+
+    def __init__(self, folder: Path, config: DistillationConfig, keep: int = 2) -> None:
+        self.folder = folder
+        self.hash = configuration_hash(config)
+        self.keep = keep
+
+    def paths(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(self.folder.glob("epoch_*"))
+
+    def save(self, epoch: int, state: State) -> Path:
+        """Write a state; it is there whole or not at all.
+
+        Raises:
+            StorageError: if the folder cannot be written.
+        """
+        target = self.folder / f"epoch_{epoch:06d}"
+        partial = self.folder / f".{target.name}.partial"
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            with (partial / "state.pt").open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            with (partial / "state.pt").open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            write_json(
+                partial / "meta.json",
+                {
+                    "schema_version": SCHEMA_VERSION,
+                    "epoch": epoch,
+                    "configuration_hash": self.hash,
+                    "state_sha256": digest,
+                    "versions": {"dfkd-tune": __version__, "torch": torch.__version__},
+                    "time": now(),
+                },
+            )
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+        except (OSError, RuntimeError) as error:
+            raise StorageError(
+                f"cannot write the checkpoint {target}: {str(error).splitlines()[0]}; "
+                f"free space or choose another storage"
+            ) from error
+        for old in self.paths()[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def load_newest(self) -> Restored:
+        """Read the newest readable checkpoint, falling back to older ones.
+
+        Raises:
+            CheckpointError: if a checkpoint belongs to another configuration.
+        """
+        passed_over: list[str] = []
+        for path in reversed(self.paths()):
+            try:
+                state, epoch = self._load(path)
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                TypeError,
+                EOFError,
+                RuntimeError,
+                pickle.UnpicklingError,
+            ) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                passed_over.append(f"checkpoint {path.name} is unreadable ({reason})")
+                continue
+            return Restored(state=state, epoch=epoch, passed_over=tuple(passed_over))
+        return Restored(state=None, epoch=0, passed_over=tuple(passed_over))
+
+    def _load(self, path: Path) -> tuple[State, int]:
+        meta = json.loads((path / "meta.json").read_bytes())
+        if meta["configuration_hash"] != self.hash:
+            raise CheckpointError(
+                f"{path} was written for another configuration; remove the folder "
+                f"{self.folder} to start this trial again"
+            )
+        with (path / "state.pt").open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != meta["state_sha256"]:
+                raise ValueError("its content has changed since it was written")
+        state: State = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        return state, int(meta["epoch"])

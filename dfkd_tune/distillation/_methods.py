@@ -1,0 +1,75 @@
+"""Methods: named recipes over the one loop. A method is data, not code."""
+
+from dataclasses import dataclass
+
+from dfkd_tune.classifiers import NetworkConfig
+from dfkd_tune.distillation._config import (
+    DistillationConfig,
+    GeneratorObjective,
+    StudentObjective,
+)
+from dfkd_tune.distillation._generator_terms import BatchNormStatistics, PresetLabel
+from dfkd_tune.distillation._student_terms import (
+    AttentionTransfer,
+    KnowledgeDistillation,
+    StudentPresetLabel,
+)
+from dfkd_tune.errors import unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A named composition with its published settings.
+
+    Args:
+        name: as in an experiment file.
+        title: for people.
+        source: the paper.
+        recipe: published settings, and inferred ones where nothing is published.
+        space: name of its search space.
+        note: what is published and what is inferred.
+    """
+
+    name: str
+    title: str
+    source: str
+    recipe: DistillationConfig
+    space: str
+    note: str
+
+
+METHODS: dict[str, Method] = {
+    "cgdd": Method(
+        name="cgdd",
+        title="Conditional generative data-free distillation with attention transfer",
+        source="arXiv 2112.15358 v1",
+        recipe=DistillationConfig(
+            method="cgdd",
+            student=NetworkConfig(architecture="resnet8"),
+            generator_objective=GeneratorObjective(
+                preset_label=PresetLabel(weight=1.0),
+                bn_statistics=BatchNormStatistics(weight=1.0),
+            ),
+            student_objective=StudentObjective(
+                kd=KnowledgeDistillation(weight=1.0, temperature=4.0),
+                preset_label=StudentPresetLabel(weight=0.5),
+                attention_transfer=AttentionTransfer(weight=1000.0),
+            ),
+        ),
+        space="cgdd",
+        note="Published: conditional generator guided by preset labels and the teacher, student "
+        "trained by distillation, preset labels and attention transfer. All weights, the order of "
+        "training and the conditioning are inferred from its lineage.",
+    ),
+}
+
+
+def get_method(name: str) -> Method:
+    """Find a method by name.
+
+    Raises:
+        UnknownNameError: if there is none of that name.
+    """
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    return METHODS[name]

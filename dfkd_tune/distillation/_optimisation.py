@@ -1,0 +1,52 @@
+"""Optimisers, and learning rates as pure functions of how far training is."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+from dfkd_tune.distillation._config import GeneratorOptimiserConfig, StudentOptimiserConfig
+
+
+def learning_rate(
+    peak: float, schedule: Literal["constant", "cosine"], step: int, total: int, warmup: int = 0
+) -> float:
+    """The learning rate of one step.
+
+    Args:
+        peak: the highest rate.
+        schedule: constant, or half a cosine down to 0 after the warm-up.
+        step: steps done before this one, from 0.
+        total: steps in all.
+        warmup: steps of linear rise to the peak.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if schedule == "constant":
+        return peak
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
+    """Use this learning rate from the next step on."""
+    for group in optimiser.param_groups:
+        group["lr"] = value
+
+
+def generator_optimiser(generator: nn.Module, config: GeneratorOptimiserConfig) -> torch.optim.Adam:
+    """Adam over the generator's weights."""
+    return torch.optim.Adam(
+        generator.parameters(), lr=config.learning_rate, betas=(config.beta1, config.beta2)
+    )
+
+
+def student_optimiser(student: nn.Module, config: StudentOptimiserConfig) -> torch.optim.SGD:
+    """SGD with momentum over the student's weights."""
+    return torch.optim.SGD(
+        student.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )

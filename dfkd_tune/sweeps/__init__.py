@@ -1,0 +1,30 @@
+"""From an experiment file to a finished, resumable sweep."""
+
+from dfkd_tune.sweeps._experiment import (
+    Experiment,
+    ResolvedExperiment,
+    override,
+    read_experiment_file,
+    resolve_experiment,
+)
+from dfkd_tune.sweeps._folder import Resume
+from dfkd_tune.sweeps._machine import Allotment, allot, environment, package_version, usable_cpus
+from dfkd_tune.sweeps._sweep import SweepResult, run_sweep, teacher_cache, teacher_with_progress
+
+__all__ = [
+    "Allotment",
+    "Experiment",
+    "ResolvedExperiment",
+    "Resume",
+    "SweepResult",
+    "allot",
+    "environment",
+    "override",
+    "package_version",
+    "read_experiment_file",
+    "resolve_experiment",
+    "run_sweep",
+    "teacher_cache",
+    "teacher_with_progress",
+    "usable_cpus",
+]

@@ -1,0 +1,437 @@
+"""The experiment file: what a person writes, checked whole, and what it resolves to."""
+
+import hashlib
+import json
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dfkd_tune.benchmarks import BENCHMARKS, Benchmark
+from dfkd_tune.distillation import METHODS, DistillationConfig, Method, build_generator
+from dfkd_tune.errors import ExperimentError, UsageError, did_you_mean
+from search_spaces import SPACES, SearchSpace
+from trainables import SavingConfig, TeacherConfig, teacher_network_config
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SpaceConfig(_Section):
+    """What is searched."""
+
+    name: str | None = Field(default=None, description="the method's own by default")
+    ranges: dict[str, Any] = Field(
+        default_factory=dict, description="by key: {low, high}, {choices}, or one fixed value"
+    )
+
+
+class SchedulerConfig(_Section):
+    """Which trials are stopped early, judged on student steps."""
+
+    name: Literal["asha", "none"] = "asha"
+    grace_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="of student training before a trial may be stopped; a ninth of all, and more "
+        "than the warm-up, by default",
+    )
+    reduction_factor: int = Field(default=3, ge=2, description="one in so many goes on at a rung")
+
+
+class SearchConfig(_Section):
+    """How it is searched."""
+
+    objective: Literal["val_real"] = Field(
+        default="val_real", description="accuracy on the labelled validation split"
+    )
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup_trials: int = Field(default=6, ge=0, description="drawn at random before TPE")
+    scheduler: SchedulerConfig = SchedulerConfig()
+    trials: int = Field(default=20, ge=1)
+    time_budget: str | None = Field(
+        default=None, pattern=r"^\d+(\.\d+)?[smh]$", description="such as 90s, 30m, 2h"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class ResourcesConfig(_Section):
+    """What each trial gets, and how many run at once."""
+
+    cpus_per_trial: int = Field(default=1, ge=1, description="also its CPU threads")
+    gpus_per_trial: float | Literal["auto"] = Field(
+        default="auto", description="0, a fraction, or a whole number; auto: 1 where there is one"
+    )
+    max_concurrent: int | None = Field(default=None, ge=1, description="as many as fit, by default")
+    retries: int = Field(default=1, ge=0, description="of a trial whose process dies")
+
+
+class Experiment(_Section):
+    """An experiment file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    benchmark: str
+    teacher: TeacherConfig = TeacherConfig()
+    method: str
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="values in place of the recipe's, nested as it is"
+    )
+    space: SpaceConfig = SpaceConfig()
+    search: SearchConfig = SearchConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    saving: SavingConfig = SavingConfig()
+    storage: Path = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedExperiment:
+    """A checked experiment with everything it names.
+
+    Args:
+        experiment: as written, with all defaults.
+        benchmark: what it names.
+        method: what it names.
+        base: the recipe with the experiment's settings: the first point tried.
+        space: with the experiment's ranges.
+        first_point: the parameters that stand for `base`.
+    """
+
+    experiment: Experiment
+    benchmark: Benchmark
+    method: Method
+    base: DistillationConfig
+    space: SearchSpace
+    first_point: Mapping[str, Any]
+
+    def identity_hash(self) -> str:
+        """Hash of all that decides which trials the run may hold; not their number, nor where."""
+        experiment = self.experiment
+        teacher = experiment.teacher.model_dump(mode="json")
+        decides = {
+            "benchmark": self.benchmark.name,
+            "teacher": teacher,
+            "base": self.base.model_dump(mode="json"),
+            "space": [repr(dimension) for dimension in self.space.dimensions],
+            "fixed": dict(self.space.fixed),
+            "search": experiment.search.model_dump(mode="json", exclude={"trials", "time_budget"}),
+        }
+        text = json.dumps(decides, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def record(self) -> dict[str, Any]:
+        """What `experiment.json` holds."""
+        return {
+            **self.experiment.model_dump(mode="json"),
+            "recipe": self.base.model_dump(mode="json"),
+            "dimensions": [
+                {
+                    "key": dimension.key,
+                    "range": dimension.range_text(),
+                    "condition": str(dimension.condition) if dimension.condition else "",
+                    "source": dimension.source,
+                }
+                for dimension in self.space.dimensions
+            ],
+        }
+
+    @property
+    def grace_student_steps(self) -> int:
+        """Student steps before a trial may be stopped."""
+        schedule = self.base.schedule
+        per_epoch = schedule.iterations_per_epoch * schedule.student_steps
+        return self.grace_epochs * per_epoch
+
+    @property
+    def grace_epochs(self) -> int:
+        """Epochs of student training before a trial may be stopped."""
+        given = self.experiment.search.scheduler.grace_epochs
+        warmup = self.base.student_optimiser.warmup_epochs
+        return given or max(warmup + 1, self.base.schedule.epochs // 9, 1)
+
+
+# ------------------------------------------------------------------ reading
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-3 as a number and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    list("-+.0123456789"),
+)
+
+
+def read_experiment_file(path: Path) -> dict[str, Any]:
+    """Read an experiment file, without checking what it says.
+
+    Raises:
+        ExperimentError: if it is missing or no YAML mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ExperimentError(f"experiment file {path} does not exist; check the path") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"cannot read experiment file {path}: {error}") from error
+    try:
+        # A subclass of SafeLoader: plain data only.
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ExperimentError(f"{path}{where}: {error.problem}; mend the YAML") from error
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"{path} is no YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ExperimentError(
+            f"{path} holds no mapping of keys to values; see experiments/digits.yaml for a model"
+        )
+    return value
+
+
+def override(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put values at dotted paths into a raw experiment; None leaves the path as it is."""
+    result: dict[str, Any] = json.loads(json.dumps(dict(raw), default=str))
+    for key, value in values.items():
+        if value is None:
+            continue
+        *parents, leaf = key.split(".")
+        section = result
+        for part in parents:
+            inner = section.setdefault(part, {})
+            if not isinstance(inner, dict):
+                break
+            section = inner
+        else:
+            section[leaf] = value
+    return result
+
+
+# ------------------------------------------------------------------ checking
+
+
+def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment:
+    """Check a raw experiment whole, and resolve the names in it.
+
+    Args:
+        raw: as read from YAML.
+        where: the file, for messages.
+
+    Raises:
+        ExperimentError: with every problem, each with its key's path.
+    """
+    problems: list[str] = []
+    experiment: Experiment | None = None
+    try:
+        experiment = Experiment.model_validate(raw)
+    except ValidationError as error:
+        problems += validation_lines(error, Experiment)
+
+    names: dict[str, tuple[Any, str]] = {
+        "benchmark": (raw.get("benchmark"), "benchmark"),
+        "method": (raw.get("method"), "method"),
+    }
+    registries: dict[str, Mapping[str, Any]] = {"benchmark": BENCHMARKS, "method": METHODS}
+    for key, (given, kind) in names.items():
+        if isinstance(given, str) and given not in registries[key]:
+            problems.append(f"{key}: no {kind} '{given}'; {did_you_mean(given, registries[key])}")
+    method = METHODS.get(str(raw.get("method")))
+    benchmark = BENCHMARKS.get(str(raw.get("benchmark")))
+
+    base = _base(raw, method, problems)
+    space = _space(raw, method, problems)
+    first_point: Mapping[str, Any] = {}
+    if base is not None and space is not None:
+        try:
+            base = space.configuration(base, {})
+            first_point = space.point(base)
+        except ValidationError as error:
+            problems += validation_lines(error, DistillationConfig, "space.ranges")
+        except UsageError as error:
+            problems += str(error).split("; settings.")
+    if experiment is not None and benchmark is not None:
+        problems += _cross_checks(experiment, benchmark, base, space)
+    if problems or not (experiment and benchmark and method and base and space):
+        raise ExperimentError(_message(where, problems))
+    return ResolvedExperiment(
+        experiment=experiment,
+        benchmark=benchmark,
+        method=method,
+        base=base,
+        space=space,
+        first_point=first_point,
+    )
+
+
+def _message(where: str, problems: list[str]) -> str:
+    if len(problems) == 1:
+        return f"{where}: {problems[0]}"
+    lines = "\n".join(f"  {problem}" for problem in problems)
+    return f"{where} has {len(problems)} errors:\n{lines}"
+
+
+def _base(
+    raw: Mapping[str, Any], method: Method | None, problems: list[str]
+) -> DistillationConfig | None:
+    settings = raw.get("settings", {})
+    if method is None or not isinstance(settings, Mapping):
+        return None
+    try:
+        return DistillationConfig.model_validate(_merged(method.recipe.model_dump(), settings))
+    except ValidationError as error:
+        problems += validation_lines(error, DistillationConfig, "settings")
+    return None
+
+
+def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, Mapping)
+        result[key] = _merged(old, value) if both and isinstance(old, dict) else value
+    return result
+
+
+def _space(
+    raw: Mapping[str, Any], method: Method | None, problems: list[str]
+) -> SearchSpace | None:
+    section = raw.get("space") or {}
+    if not isinstance(section, Mapping):
+        return None
+    name = section.get("name") or (method.space if method else None)
+    if not isinstance(name, str):
+        return None
+    if name not in SPACES:
+        problems.append(f"space.name: no search space '{name}'; {did_you_mean(name, SPACES)}")
+        return None
+    ranges = section.get("ranges") or {}
+    if not isinstance(ranges, Mapping):
+        return None
+    try:
+        return SPACES[name].with_ranges({str(key): value for key, value in ranges.items()})
+    except UsageError as error:
+        problems += [f"space.ranges.{problem}" for problem in str(error).split("; ") if problem]
+    return None
+
+
+def _cross_checks(
+    experiment: Experiment,
+    benchmark: Benchmark,
+    base: DistillationConfig | None,
+    space: SearchSpace | None,
+) -> list[str]:
+    problems = []
+    try:
+        teacher_network_config(benchmark, experiment.teacher)
+    except ValidationError as error:
+        problems += validation_lines(error, TeacherConfig, "teacher")
+    scheduler = experiment.search.scheduler
+    if base is not None:
+        schedule, warmup = base.schedule, base.student_optimiser.warmup_epochs
+        grace = scheduler.grace_epochs
+        if warmup >= schedule.epochs:
+            problems.append(
+                f"settings.student_optimiser.warmup_epochs: {warmup} leaves nothing of "
+                f"settings.schedule.epochs {schedule.epochs}; lower it"
+            )
+        if scheduler.name == "asha" and grace is not None:
+            if grace <= warmup:
+                problems.append(
+                    f"search.scheduler.grace_epochs: {grace} does not outlast the student's "
+                    f"warm-up of {warmup} epochs; give at least {warmup + 1}"
+                )
+            if grace > schedule.epochs:
+                problems.append(
+                    f"search.scheduler.grace_epochs: {grace} is more than the "
+                    f"{schedule.epochs} epochs of a trial; lower it or set scheduler.name to none"
+                )
+        try:
+            build_generator(base.generator, benchmark.inputs, seed=0)
+        except UsageError as error:
+            problems.append(f"settings.{error}")
+    if space is not None and base is not None:
+        problems += _choice_problems(space, base)
+    return problems
+
+
+def _choice_problems(space: SearchSpace, base: DistillationConfig) -> list[str]:
+    """Whether every value of a widened choice makes a valid configuration."""
+    problems = []
+    for dimension in space.dimensions:
+        values = (
+            dimension.choices if dimension.kind == "choice" else (dimension.low, dimension.high)
+        )
+        for value in values:
+            try:
+                space.configuration(base, {dimension.key: value})
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                problems.append(f"space.ranges.{dimension.key}: {value!r}: {message}")
+    return problems
+
+
+def validation_lines(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
+    """One line per problem: the key's path, what is wrong, what was given, what is allowed.
+
+    Args:
+        error: of the model.
+        model: whose fields are known.
+        prefix: path of the model within the file.
+    """
+    lines: dict[str, str] = {}
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        path = ".".join([part for part in [prefix] if part] + location) or "the file"
+        if problem["type"] == "extra_forbidden":
+            known = _fields(model, location[:-1])
+            text = f"unknown key; {did_you_mean(location[-1], known)}"
+        elif problem["type"] == "missing":
+            text = "is missing; give it"
+        else:
+            text = f"{problem['msg'].removeprefix('Value error, ')}; got {_short(problem['input'])}"
+        # Of a union, pydantic names every branch: the first line says enough.
+        lines.setdefault(path, f"{path}: {text}")
+    return list(lines.values())
+
+
+def _fields(model: type[BaseModel], location: list[str]) -> list[str]:
+    """The keys that a section takes."""
+    current: type[BaseModel] = model
+    for part in location:
+        field = current.model_fields.get(part)
+        candidates = (
+            [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        )
+        inner = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not inner:
+            return []
+        current = inner[0]
+    return list(current.model_fields)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def seconds(duration: str | None) -> float | None:
+    """Read a checked duration such as 90s, 30m or 2h."""
+    if duration is None:
+        return None
+    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]

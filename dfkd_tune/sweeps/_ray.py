@@ -1,0 +1,79 @@
+"""Starting Ray quietly and safely, or joining a cluster."""
+
+import logging
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dfkd_tune.errors import ResourceError
+
+# Read by Ray when it is imported or when a run starts.
+SETTINGS = {
+    # Our own signal handler stops a sweep and says how to resume it.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Our records are the trials' logs.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Ray's snapshots are never read back.
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Trials keep the working directory, so that relative paths mean what they say.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def prepare_environment(local: bool) -> None:
+    """Set what Ray reads from the environment, leaving what the person has set.
+
+    Args:
+        local: a cluster of our own will be started: it gets a secret token of its own, so that no
+            other user of the machine can run code through it.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    # Ray reads this when it is imported; later it would only confuse.
+    if local and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def ray_cluster(address: str | None, cpus: int, temp_dir: str | None = None) -> Iterator[Any]:
+    """Have Ray running while the block runs.
+
+    Args:
+        address: of a cluster; None or `local` starts one of our own on this machine.
+        cpus: for one of our own.
+        temp_dir: for one of our own; Ray's default where None.
+
+    Yields:
+        The resources of the cluster, by name.
+
+    Raises:
+        ResourceError: if the cluster cannot be reached or started.
+    """
+    local = address in (None, "local")
+    prepare_environment(local)
+    import ray
+
+    started: dict[str, Any] = {"address": address or "local"}
+    if local:
+        started |= {"num_cpus": cpus, "include_dashboard": False, "_temp_dir": temp_dir}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **started)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        what = "start Ray on this machine" if local else f"reach the Ray cluster at {address}"
+        raise ResourceError(f"cannot {what}: {reason}; see `dfkd-tune doctor`") from error
+    try:
+        yield ray.cluster_resources()  # type: ignore[no-untyped-call]
+    finally:
+        ray.shutdown()

@@ -1,0 +1,226 @@
+"""Optuna behind Ray Tune, with the run folder as the only memory.
+
+The study lives in memory and is rebuilt from the records at each start: there is no second store
+that could disagree with them after a crash.
+"""
+
+import hashlib
+from collections import deque
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState as OptunaState
+from ray.tune.search import Searcher
+from typing_extensions import override
+
+from dfkd_tune.records import (
+    FINAL_STATES,
+    ErrorRecord,
+    RunFolder,
+    TrialFolder,
+    TrialRecord,
+    now,
+    write_record,
+)
+from dfkd_tune.sweeps._experiment import ResolvedExperiment
+from dfkd_tune.sweeps._machine import Allotment
+from search_spaces import SearchSpace
+from trainables import VALUE, student_size
+
+
+def sampler_for(kind: str, seed: int, number: int, startup: int) -> optuna.samplers.BaseSampler:
+    """A sampler for one proposal: the same for a seed, a number and a history, also on resume.
+
+    Args:
+        kind: tpe or random.
+        seed: of the search.
+        number: of the trial that is proposed.
+        startup: trials drawn at random before TPE.
+    """
+    digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
+    own_seed = int.from_bytes(digest[:4], "big") >> 1
+    if kind == "random":
+        return optuna.samplers.RandomSampler(seed=own_seed)
+    return optuna.samplers.TPESampler(
+        seed=own_seed, n_startup_trials=startup, multivariate=True, group=True
+    )
+
+
+def rebuild_study(
+    run: RunFolder, space: SearchSpace
+) -> tuple[optuna.Study, dict[str, optuna.Trial]]:
+    """Make the Optuna study of a run folder's trials, numbers equal to theirs.
+
+    Complete trials are COMPLETE with their last value. Stopped ones are PRUNED with their
+    intermediate values; diverged ones are PRUNED without, which ranks them last. Failed ones are
+    FAIL. Unfinished ones are RUNNING with their parameters.
+
+    Returns:
+        The study, and the unfinished trials by name.
+    """
+    live: dict[str, optuna.Trial] = {}
+    study = optuna.create_study(direction="maximize")
+    distributions = space.distributions()
+    for folder in run.trial_folders():
+        record, state = folder.trial(), folder.status().state
+        if state not in FINAL_STATES:
+            study.enqueue_trial(record.parameters)
+            live[folder.name] = study.ask()
+            space.ask(live[folder.name])
+            continue
+        values = intermediate_values(folder)
+        optuna_state = {
+            "complete": OptunaState.COMPLETE,
+            "stopped": OptunaState.PRUNED,
+            "diverged": OptunaState.PRUNED,
+            "failed": OptunaState.FAIL,
+        }[state]
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna_state,
+                params=record.parameters,
+                distributions={key: distributions[key] for key in record.parameters},
+                value=values[max(values)] if state == "complete" else None,
+                intermediate_values={} if state == "diverged" else values,
+            )
+        )
+    return study, live
+
+
+def intermediate_values(folder: TrialFolder) -> dict[int, float]:
+    """A trial's validation accuracy by student steps."""
+    return {
+        epoch.student_steps: epoch.validation["accuracy"]
+        for epoch in folder.epochs()
+        if epoch.validation and epoch.student_steps > 0
+    }
+
+
+class RecordedSearch(Searcher):
+    """Proposes trials through Optuna and records each before it starts.
+
+    Args:
+        run: the run folder; its unfinished trials go on first.
+        resolved: experiment, space and first point.
+        session: this start of the command.
+        allotment: what a trial gets.
+    """
+
+    def __init__(
+        self, run: RunFolder, resolved: ResolvedExperiment, session: str, allotment: Allotment
+    ) -> None:
+        super().__init__(metric=VALUE, mode="max")
+        self.run = run
+        self.resolved = resolved
+        self.session = session
+        self.allotment = allotment
+        self.study, self.live = rebuild_study(run, resolved.space)
+        self.waiting = deque(
+            folder.name
+            for folder in run.trial_folders()
+            if folder.status().state not in FINAL_STATES
+        )
+        self.names: dict[str, str] = {}
+
+    @override
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Give the next trial: an unfinished one, else a new one while the budget lasts."""
+        if self.waiting:
+            name = self.waiting.popleft()
+            self.run.trial_folder(name).set_status("running", reason="waiting to go on")
+        elif len(self.study.trials) < self.resolved.experiment.search.trials:
+            name = self._propose()
+        else:
+            # Ray's own signal, outside its declared type.
+            return Searcher.FINISHED  # type: ignore[return-value]
+        self.names[trial_id] = name
+        return {
+            "run": str(self.run.path),
+            "trial": name,
+            "session": self.session,
+            "saving": self.resolved.experiment.saving.model_dump(),
+        }
+
+    def _propose(self) -> str:
+        resolved, search = self.resolved, self.resolved.experiment.search
+        number = len(self.study.trials)
+        self.study.sampler = sampler_for(search.sampler, search.seed, number, search.startup_trials)
+        if number == 0:
+            self.study.enqueue_trial(dict(resolved.first_point))
+        proposed = self.study.ask()
+        parameters = resolved.space.ask(proposed)
+        config = resolved.space.configuration(resolved.base, parameters)
+        folder = self.run.trial_folder(f"t{number:04d}")
+        record = TrialRecord(
+            trial=folder.name,
+            number=number,
+            origin="recipe" if number == 0 else "sampler",
+            parameters=parameters,
+            configuration=config.model_dump(mode="json"),
+            student_size=student_size(config.student, resolved.benchmark.inputs),
+            total_student_steps=config.schedule.total_student_steps,
+            threads=self.allotment.cpus,
+            device=self.allotment.device,
+            created=now(),
+        )
+        self.live[folder.name] = proposed
+        folder.set_status("running", reason="waiting to start")
+        write_record(folder.trial_file, record)
+        return folder.name
+
+    @override
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Settle an ended trial: its status in the records, its state in the study."""
+        name = self.names.pop(trial_id, None)
+        if name is None:
+            return
+        folder = self.run.trial_folder(name)
+        settle(folder, error=error)
+        self._tell(folder)
+
+    def _tell(self, folder: TrialFolder) -> None:
+        trial, state = self.live.pop(folder.name), folder.status().state
+        values = intermediate_values(folder)
+        if state == "complete":
+            self.study.tell(trial, values[max(values)])
+        elif state == "failed":
+            self.study.tell(trial, state=OptunaState.FAIL)
+        else:
+            for step, value in values.items() if state == "stopped" else ():
+                trial.report(value, step)
+            self.study.tell(trial, state=OptunaState.PRUNED)
+
+    @override
+    def save(self, checkpoint_path: str) -> None:
+        """Ray's own snapshots carry nothing: the run folder is the truth."""
+
+    @override
+    def restore(self, checkpoint_path: str) -> None:
+        """See `save`."""
+
+
+def settle(folder: TrialFolder, *, error: bool) -> None:
+    """Give an ended trial its final state, unless it wrote that itself.
+
+    Args:
+        folder: the trial.
+        error: its process failed, and it will not be tried again.
+    """
+    status = folder.status()
+    if status.state in FINAL_STATES:
+        return
+    if error:
+        known = status.error or ErrorRecord(
+            type="WorkerDied", message="the trial's process ended without a word"
+        )
+        folder.set_status("failed", reason=f"{known.type}: {known.message}", error=known)
+        return
+    epochs = folder.epochs()
+    steps = epochs[-1].student_steps if epochs else 0
+    folder.set_status(
+        "stopped",
+        reason=f"ASHA: below its rung's cut-off at {steps} of "
+        f"{folder.trial().total_student_steps} student steps",
+    )

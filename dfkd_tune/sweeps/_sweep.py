@@ -1,0 +1,269 @@
+"""A sweep from start to verdict; the same call goes on where an earlier one was ended."""
+
+import shutil
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import optuna
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dfkd_tune.benchmarks import Benchmark
+from dfkd_tune.records import FINAL_STATES, RunFolder
+from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
+from dfkd_tune.sweeps._folder import (
+    Resume,
+    begin,
+    check_resume,
+    check_writable,
+    owned,
+    set_run_state,
+)
+from dfkd_tune.sweeps._machine import Allotment, allot, usable_cpus
+from dfkd_tune.sweeps._ray import ray_cluster
+from dfkd_tune.sweeps._selection import best_complete_trial, select
+from trainables import Teacher, TeacherConfig, copy_teacher, prepare_teacher
+
+Ending = Literal["complete", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Args:
+        run: its folder.
+        ending: complete, or interrupted by a person.
+        failed: trials that failed.
+    """
+
+    run: RunFolder
+    ending: Ending
+    failed: int
+
+    @property
+    def exit_code(self) -> int:
+        """0 all well, 3 some trials failed, 130 interrupted."""
+        if self.ending == "interrupted":
+            return 130
+        return 3 if self.failed else 0
+
+
+def teacher_cache(storage: Path) -> Path:
+    """Where a storage keeps its trained teachers."""
+    return storage / "teachers"
+
+
+def teacher_with_progress(
+    benchmark: Benchmark, config: TeacherConfig, storage: Path, console: Console
+) -> Teacher:
+    """Prepare a teacher, showing how its training goes."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training the teacher", total=None, visible=False)
+
+        def progress(epoch: int, epochs: int, loss: float) -> None:
+            text = f"training the teacher, epoch {epoch} of {epochs}, loss {loss:.3f}"
+            bar.update(task, completed=epoch, total=epochs, description=text, visible=True)
+
+        return prepare_teacher(
+            benchmark, config, teacher_cache(storage), device=device, progress=progress
+        )
+
+
+def run_sweep(
+    resolved: ResolvedExperiment,
+    *,
+    command: str,
+    console: Console,
+    address: str | None = None,
+    resume: Resume = "auto",
+    retry_failed: bool = False,
+    ray_temp_dir: str | None = None,
+) -> SweepResult:
+    """Run a sweep, or go on with it.
+
+    Args:
+        resolved: the checked experiment.
+        command: as typed, for the records.
+        console: where to show progress.
+        address: of a Ray cluster; a local one is started where None.
+        resume: whether to go on with a run of the same name.
+        retry_failed: also try failed trials again.
+        ray_temp_dir: of a local Ray.
+
+    Raises:
+        DfkdTuneError: for whatever a person must mend first.
+    """
+    experiment = resolved.experiment
+    storage = experiment.storage.absolute()
+    path = storage / experiment.name
+    if address in (None, "local"):
+        # Before anything is written or started: a request that cannot be met.
+        allot(experiment.resources, usable_cpus(), torch.cuda.device_count())
+    check_writable(storage)
+    check_resume(path, resolved.identity_hash(), "sweep", resume)
+    with owned(path):
+        teacher = teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
+        run, session = begin(
+            path,
+            resolved,
+            "sweep",
+            command,
+            identity=resolved.identity_hash(),
+            name=experiment.name,
+        )
+        copy_teacher(teacher, run.teacher_card_file, run.teacher_weights)
+        accuracy = teacher.card.scores["validation"].accuracy
+        console.print(
+            f"teacher {teacher.card.architecture} x {teacher.card.width:g}: "
+            f"{100 * accuracy:.1f} % on validation",
+            highlight=False,
+        )
+        try:
+            ending = _search(
+                run, resolved, session, console, address, retry_failed, ray_temp_dir, accuracy
+            )
+        except BaseException as error:
+            set_run_state(run, "failed", f"{type(error).__name__}: {error}")
+            raise
+        return _conclude(run, resolved, session, ending)
+
+
+def _conclude(
+    run: RunFolder, resolved: ResolvedExperiment, session: str, ending: Ending
+) -> SweepResult:
+    for folder in run.trial_folders():
+        if folder.status().state not in FINAL_STATES:
+            folder.set_status("interrupted", reason="goes on when the sweep is resumed")
+    states = [folder.status().state for folder in run.trial_folders()]
+    if ending == "interrupted":
+        set_run_state(run, "interrupted", "ended by a person; the same command goes on")
+    else:
+        message = f"{len(states)} trials"
+        if states.count("interrupted"):
+            message += ", the time budget used up"
+        if best_complete_trial(run) is None:
+            message += "; none complete, so none selected"
+        else:
+            select(run, resolved.benchmark, resolved.experiment.search.objective, session)
+        set_run_state(run, "complete", message)
+    return SweepResult(run=run, ending=ending, failed=states.count("failed"))
+
+
+def _search(
+    run: RunFolder,
+    resolved: ResolvedExperiment,
+    session: str,
+    console: Console,
+    address: str | None,
+    retry_failed: bool,
+    ray_temp_dir: str | None,
+    teacher_accuracy: float,
+) -> Ending:
+    experiment = resolved.experiment
+    if retry_failed:
+        for folder in run.trial_folders():
+            if folder.status().state == "failed":
+                folder.set_status("running", reason="failed, to be tried again", error=None)
+    done = [f for f in run.trial_folders() if f.status().state in FINAL_STATES]
+    if len(done) >= experiment.search.trials and len(done) == len(run.trial_folders()):
+        console.print("all trials have ended already", highlight=False)
+        return "complete"
+    with ray_cluster(address, usable_cpus(), ray_temp_dir) as cluster:
+        allotment = allot(experiment.resources, cluster.get("CPU", 0), cluster.get("GPU", 0))
+        with _interruptible() as interrupted:
+            _tune(run, resolved, session, console, allotment, teacher_accuracy, interrupted)
+    return "interrupted" if interrupted.is_set() else "complete"
+
+
+def _tune(
+    run: RunFolder,
+    resolved: ResolvedExperiment,
+    session: str,
+    console: Console,
+    allotment: Allotment,
+    teacher_accuracy: float,
+    interrupted: threading.Event,
+) -> None:
+    # Imported once the environment that Ray reads is set.
+    from ray import tune
+
+    from dfkd_tune.sweeps._progress import ProgressCallback, SweepProgress
+    from dfkd_tune.sweeps._scheduler import RecordedAsha, make_scheduler
+    from dfkd_tune.sweeps._search import RecordedSearch, settle
+    from dfkd_tune.sweeps._stopping import Until
+    from trainables import distil_trial
+
+    experiment = resolved.experiment
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    scheduler = make_scheduler(resolved)
+    if isinstance(scheduler, RecordedAsha):
+        for name in scheduler.replay(run):
+            settle(run.trial_folder(name), error=False)
+    search = RecordedSearch(run, resolved, session, allotment)
+    progress = SweepProgress.of(
+        run,
+        max(experiment.search.trials, len(run.trial_folders())),
+        resolved.base.schedule.total_student_steps,
+        allotment.max_concurrent,
+        teacher_accuracy,
+    )
+    callback = ProgressCallback(progress, run, console)
+    shutil.rmtree(run.ray_path, ignore_errors=True)
+    resources: dict[str, float] = {"cpu": allotment.cpus}
+    if allotment.gpus:
+        resources["gpu"] = allotment.gpus
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuner = tune.Tuner(
+            tune.with_resources(distil_trial, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=scheduler,
+                num_samples=-1,
+                max_concurrent_trials=allotment.max_concurrent,
+                reuse_actors=False,
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(run.path),
+                stop=Until(interrupted, seconds(experiment.search.time_budget)),
+                verbose=0,
+                callbacks=[callback],
+                failure_config=tune.FailureConfig(max_failures=experiment.resources.retries),
+            ),
+        )
+        with callback.shown():
+            tuner.fit()
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event; the second one interrupts as usual."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(_signum: int, _frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handle)
+    terminate = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, terminate)

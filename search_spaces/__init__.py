@@ -1,0 +1,24 @@
+"""What is searched: spaces as data, walked by Optuna define-by-run."""
+
+from search_spaces._dimensions import (
+    OFF,
+    ON,
+    Condition,
+    Dimension,
+    SearchSpace,
+    get_key,
+    with_values,
+)
+from search_spaces._registry import SPACES, get_space
+
+__all__ = [
+    "OFF",
+    "ON",
+    "SPACES",
+    "Condition",
+    "Dimension",
+    "SearchSpace",
+    "get_key",
+    "get_space",
+    "with_values",
+]

@@ -1,0 +1,270 @@
+"""What a search space is made of, and how Optuna walks through it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from dfkd_tune.distillation import DistillationConfig
+from dfkd_tune.errors import UsageError, did_you_mean
+
+Value = str | int | float
+Kind = Literal["float", "int", "choice"]
+ON, OFF = "on", "off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A dimension is asked only where another one, named before it, has one of these values."""
+
+    key: str
+    values: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        """For people: `generator.conditioning is embed_concat`."""
+        return f"{self.key} is {' or '.join(str(value) for value in self.values)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """One searched value.
+
+    Args:
+        key: dotted path in a `DistillationConfig`.
+        kind: float, int or choice.
+        low, high: bounds, both included; for float and int.
+        log: searched on a logarithmic scale.
+        choices: for choice.
+        switch: a weight that may also be 0: Optuna asks `KEY?` on or off first.
+        condition: where it applies.
+        source: where the range comes from.
+    """
+
+    key: str
+    kind: Kind
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+    switch: bool = False
+    condition: Condition | None = None
+    source: str = ""
+
+    @property
+    def switch_key(self) -> str:
+        """Name of the switch's own parameter."""
+        return f"{self.key}?"
+
+    def distribution(self) -> BaseDistribution:
+        """The range as Optuna states it."""
+        if self.kind == "choice":
+            return CategoricalDistribution(self.choices)
+        if self.kind == "int":
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies in the range."""
+        if self.kind == "choice":
+            return value in self.choices
+        number = isinstance(value, int | float) and math.isfinite(value)
+        return number and self.low <= value <= self.high
+
+    def range_text(self) -> str:
+        """The range for people, such as `0 or 0.05 .. 10 (log)`."""
+        if self.kind == "choice":
+            return ", ".join(str(choice) for choice in self.choices)
+        text = f"{self.low:g} .. {self.high:g}{' (log)' if self.log else ''}"
+        return f"0 or {text}" if self.switch else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Dimensions in the order in which they are asked, and values that are fixed instead.
+
+    Args:
+        name: as in an experiment file.
+        title: for people.
+        dimensions: a condition names only an earlier dimension.
+        fixed: values by key that take the place of the recipe's.
+    """
+
+    name: str
+    title: str
+    dimensions: tuple[Dimension, ...]
+    fixed: Mapping[str, Value | bool] = field(default_factory=dict)
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Every parameter that a trial can have, switches included."""
+        result: dict[str, BaseDistribution] = {}
+        for dimension in self.dimensions:
+            if dimension.switch:
+                result[dimension.switch_key] = CategoricalDistribution((OFF, ON))
+            result[dimension.key] = dimension.distribution()
+        return result
+
+    def _applies(self, dimension: Dimension, params: Mapping[str, Any]) -> bool:
+        """Whether a dimension's condition holds for what was asked before it, or is fixed."""
+        condition = dimension.condition
+        if condition is None:
+            return True
+        value = params.get(condition.key, self.fixed.get(condition.key))
+        if value is None and condition.key.endswith("?"):
+            weight = self.fixed.get(condition.key.removesuffix("?"))
+            value = None if weight is None else ON if float(weight) > 0 else OFF
+        return value in condition.values
+
+    def ask(self, trial: optuna.trial.BaseTrial) -> dict[str, Value]:
+        """Let Optuna propose one point, asking only what applies.
+
+        Returns:
+            The trial's parameters, switches included.
+        """
+        for dimension in self.dimensions:
+            if not self._applies(dimension, trial.params):
+                continue
+            if dimension.switch:
+                switch = trial.suggest_categorical(dimension.switch_key, (OFF, ON))
+                if switch == OFF:
+                    continue
+            _suggest(trial, dimension)
+        return dict(trial.params)
+
+    def point(self, config: DistillationConfig) -> dict[str, Value]:
+        """The parameters that stand for a configuration exactly.
+
+        Raises:
+            UsageError: if a value of the configuration lies outside its range; all are named.
+        """
+        params: dict[str, Value] = {}
+        problems = []
+        for dimension in self.dimensions:
+            if not self._applies(dimension, params):
+                continue
+            value = get_key(config, dimension.key)
+            if dimension.switch:
+                params[dimension.switch_key] = ON if value > 0 else OFF
+                if value == 0:
+                    continue
+            if not dimension.holds(value):
+                problems.append(
+                    f"{dimension.key}: the recipe's value {value!r} is outside the range "
+                    f"{dimension.range_text()}; widen space.ranges, or set another value in "
+                    f"settings"
+                )
+            params[dimension.key] = value
+        if problems:
+            raise UsageError("; ".join(problems))
+        return params
+
+    def configuration(
+        self, base: DistillationConfig, params: Mapping[str, Any]
+    ) -> DistillationConfig:
+        """The configuration of a trial: the base with the trial's parameters in place."""
+        values: dict[str, Any] = dict(self.fixed)
+        for dimension in self.dimensions:
+            if dimension.switch and params.get(dimension.switch_key) == OFF:
+                values[dimension.key] = 0.0
+            elif dimension.key in params:
+                values[dimension.key] = params[dimension.key]
+        return with_values(base, values)
+
+    def with_ranges(self, ranges: Mapping[str, Any]) -> "SearchSpace":
+        """The space with ranges of an experiment file in place of its own.
+
+        Args:
+            ranges: by key: `{low, high}` or `{choices}` narrows or widens; a plain value fixes.
+
+        Raises:
+            UsageError: if a key is no dimension, or a range does not suit it; all are named.
+        """
+        known = {dimension.key: dimension for dimension in self.dimensions}
+        problems = []
+        fixed: dict[str, Value | bool] = dict(self.fixed)
+        changed = dict(known)
+        for key, given in ranges.items():
+            if key not in known:
+                problems.append(f"{key}: not searched; {did_you_mean(key, known)}")
+                continue
+            try:
+                result = _with_range(known[key], given)
+            except ValueError as error:
+                problems.append(f"{key}: {error}")
+                continue
+            if isinstance(result, Dimension):
+                changed[key] = result
+            else:
+                fixed[key] = result
+                del changed[key]
+        if problems:
+            raise UsageError("; ".join(problems))
+        return replace(self, dimensions=tuple(changed.values()), fixed=fixed)
+
+
+def _suggest(trial: optuna.trial.BaseTrial, dimension: Dimension) -> None:
+    key = dimension.key
+    if dimension.kind == "choice":
+        trial.suggest_categorical(key, dimension.choices)
+    elif dimension.kind == "int":
+        trial.suggest_int(key, int(dimension.low), int(dimension.high), log=dimension.log)
+    else:
+        trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+
+
+def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
+    if not isinstance(given, Mapping):
+        if isinstance(given, bool) or not isinstance(given, str | int | float):
+            raise ValueError(f"got {given!r}; give {{low, high}}, {{choices}} or one value")
+        if dimension.kind != "choice" and isinstance(given, str):
+            raise ValueError(f"got {given!r}, not a number")
+        return given
+    allowed = {"choices"} if dimension.kind == "choice" else {"low", "high"}
+    unknown = sorted(set(given) - allowed)
+    if unknown or not given:
+        raise ValueError(f"got {dict(given)!r}; a {dimension.kind} takes {sorted(allowed)}")
+    if dimension.kind == "choice":
+        choices = given["choices"]
+        if not isinstance(choices, list) or not choices:
+            raise ValueError(f"choices is {choices!r}; give a list of at least one value")
+        return replace(dimension, choices=tuple(choices))
+    low, high = given.get("low", dimension.low), given.get("high", dimension.high)
+    for name, value in (("low", low), ("high", high)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} is {value!r}, not a number")
+    if not low < high:
+        raise ValueError(f"low {low:g} is not below high {high:g}")
+    if dimension.log and low <= 0:
+        raise ValueError(f"low {low:g} must be above 0: the scale is logarithmic")
+    return replace(dimension, low=low, high=high)
+
+
+def get_key(config: DistillationConfig, key: str) -> Any:
+    """The value at a dotted path of a configuration."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def with_values(base: DistillationConfig, values: Mapping[str, Any]) -> DistillationConfig:
+    """The configuration with values at dotted paths replaced, validated again.
+
+    Raises:
+        pydantic.ValidationError: if the result is not valid.
+    """
+    data = base.model_dump()
+    for key, value in values.items():
+        *parents, leaf = key.split(".")
+        section = data
+        for part in parents:
+            section = section[part]
+        section[leaf] = value
+    return DistillationConfig.model_validate(data)

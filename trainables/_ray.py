@@ -1,0 +1,49 @@
+"""What Ray runs: thin wrappers that hand a trial's numbers to the search."""
+
+from pathlib import Path
+from typing import Any
+
+from dfkd_tune.errors import DivergedError
+from dfkd_tune.records import EpochRecord, RunFolder
+from trainables._trials import SavingConfig, SupersededError, run_trial
+
+VALUE = "value"
+"""Key of the search objective's value in what a trial reports."""
+
+BUDGET = "student_steps"
+"""Key of the budget used so far in what a trial reports."""
+
+WORST_VALUE = 0.0
+"""Value of a diverged trial: finite, since Ray's scheduler never stops a NaN."""
+
+
+def distil_trial(config: dict[str, Any]) -> None:
+    """Run one trial inside Ray Tune.
+
+    Args:
+        config: `run`: path of the run folder; `trial`: name; `session`: id; `saving`: mapping.
+    """
+    # Ray reads its environment when first imported: not before a search has prepared that.
+    from ray import tune
+
+    last: dict[str, Any] = {BUDGET: 0, "epoch": 0, VALUE: WORST_VALUE}
+
+    def on_epoch(record: EpochRecord) -> None:
+        last[BUDGET], last["epoch"] = record.student_steps, record.epoch
+        if record.validation:
+            last[VALUE] = record.validation["accuracy"]
+            if record.student_steps > 0:
+                tune.report({**last, "diverged": False})
+
+    try:
+        run_trial(
+            RunFolder(Path(config["run"])),
+            config["trial"],
+            session=config["session"],
+            saving=SavingConfig(**config["saving"]),
+            on_epoch=on_epoch,
+        )
+    except DivergedError:
+        tune.report({**last, VALUE: WORST_VALUE, "diverged": True})
+    except SupersededError:
+        return

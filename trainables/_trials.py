@@ -1,0 +1,215 @@
+"""One trial, from its folder: a plain function that a search, a command or a test can call."""
+
+import io
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from dfkd_tune.benchmarks import Benchmark, get_benchmark
+from dfkd_tune.classifiers import NetworkConfig, build_classifier, network_size, save_weights
+from dfkd_tune.distillation import (
+    CheckpointStore,
+    DistillationConfig,
+    Progress,
+    distil,
+    image_grid,
+    sample_per_class,
+)
+from dfkd_tune.errors import DivergedError, RunFolderError
+from dfkd_tune.evaluation import predict_logits, student_scores
+from dfkd_tune.inputs import InputSpecification
+from dfkd_tune.records import (
+    EpochRecord,
+    ErrorRecord,
+    NetworkSize,
+    RestoreRecord,
+    RunFolder,
+    Seconds,
+    TrialFolder,
+    append_record,
+    now,
+    write_bytes_atomically,
+)
+from trainables._machine import peak_memory_mib
+from trainables._teachers import load_network
+
+GRID_ROWS = 4
+GRID_SEED = 0
+
+
+class SupersededError(RunFolderError):
+    """Another start of the command owns the run folder now; this process must stop writing."""
+
+
+def validation_scores(
+    teacher: nn.Module, benchmark: Benchmark
+) -> Callable[[nn.Module], Mapping[str, float]]:
+    """Make the evaluation of a search: accuracy, agreement and KL on the validation split."""
+    data = benchmark.load("validation")
+    images = data.normalised(benchmark.inputs)
+    teacher_logits = predict_logits(teacher, images)
+    return lambda student: student_scores(
+        predict_logits(student, images), teacher_logits, data.labels
+    )
+
+
+def student_size(config: NetworkConfig, inputs: InputSpecification) -> NetworkSize:
+    """Parameters and multiply-accumulates of a student."""
+    return network_size(build_classifier(config, inputs, seed=0), inputs)
+
+
+class SavingConfig(BaseModel):
+    """How often a trial looks and saves, in epochs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evaluate_every: int = Field(default=1, ge=1)
+    checkpoint_every: int = Field(default=1, ge=1)
+    images_every: int = Field(default=5, ge=1)
+
+
+def run_trial(
+    run: RunFolder,
+    name: str,
+    *,
+    session: str,
+    saving: SavingConfig,
+    on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
+) -> None:
+    """Distil one trial of a run folder, going on from its newest readable checkpoint.
+
+    Every epoch is recorded before `on_epoch` hears of it, and before its checkpoint is written.
+    After the last epoch the student and the state `complete` are on disk before `on_epoch`.
+
+    Args:
+        run: the run folder, with a teacher and this trial's configuration.
+        name: the trial.
+        session: the start of the command that this process belongs to.
+        saving: how often to evaluate, checkpoint and keep images.
+        on_epoch: told after each epoch; may raise to end the trial.
+
+    Raises:
+        DivergedError: after recording it, if training became non-finite.
+        SupersededError: if another start of the command took the folder over.
+    """
+    folder = run.trial_folder(name)
+    try:
+        _run_trial(run, folder, session, saving, on_epoch)
+    except DivergedError as error:
+        folder.set_status(
+            "diverged",
+            reason=str(error),
+            error=ErrorRecord(type="DivergedError", message=str(error)),
+        )
+        raise
+    except SupersededError:
+        raise
+    except Exception as error:
+        record = ErrorRecord(
+            type=type(error).__name__, message=str(error), traceback=traceback.format_exc()
+        )
+        folder.set_status("running", reason="ended by an error", error=record)
+        raise
+
+
+def _run_trial(
+    run: RunFolder,
+    folder: TrialFolder,
+    session: str,
+    saving: SavingConfig,
+    on_epoch: Callable[[EpochRecord], None],
+) -> None:
+    record = folder.trial()
+    config = DistillationConfig.model_validate(record.configuration)
+    card = run.teacher_card()
+    if card is None:
+        raise RunFolderError(f"{run.path} has no teacher; run the command again to prepare it")
+    benchmark = get_benchmark(card.benchmark)
+    device = torch.device(record.device)
+    torch.set_num_threads(record.threads)
+    teacher = load_network(
+        NetworkConfig(architecture=card.architecture, width=card.width),
+        benchmark,
+        run.teacher_weights,
+    )
+    evaluate = validation_scores(teacher, benchmark)
+    store = CheckpointStore(folder.checkpoints, config)
+    restored = store.load_newest()
+    _note_restore(folder, session, restored.epoch, restored.passed_over)
+    total_epochs = config.schedule.total_epochs
+
+    def report(progress: Progress) -> None:
+        if run.run().session != session:
+            raise SupersededError(f"{run.path} is owned by another start of the command now")
+        epoch, last = progress.epoch, progress.epoch == total_epochs
+        row = _epoch_record(progress, total_epochs, session, device)
+        append_record(folder.metrics_file, row)
+        if last or epoch == 1 or epoch % saving.images_every == 0:
+            _write_grid(folder.images / f"epoch_{epoch:06d}.png", progress)
+        if last:
+            save_weights(folder.generator_weights, progress.generator)
+            save_weights(folder.student_weights, progress.student)
+            folder.set_status("complete", reason="trained its whole budget", error=None)
+        elif epoch % saving.checkpoint_every == 0:
+            store.save(epoch, progress.state())
+        on_epoch(row)
+
+    distil(
+        config,
+        teacher,
+        benchmark.inputs,
+        device=device,
+        evaluate=evaluate,
+        evaluate_every=saving.evaluate_every,
+        report=report,
+        restore=restored.state,
+    )
+
+
+def _note_restore(
+    folder: TrialFolder, session: str, epoch: int, passed_over: tuple[str, ...]
+) -> None:
+    status = folder.status()
+    if not folder.metrics_file.exists() and not passed_over:
+        folder.set_status("running", reason="training")
+        return
+    note = "; ".join(passed_over)
+    restore = RestoreRecord(session=session, time=now(), from_epoch=epoch, note=note)
+    folder.set_status("running", reason="training", restores=(*status.restores, restore))
+
+
+def _epoch_record(
+    progress: Progress, total_epochs: int, session: str, device: torch.device
+) -> EpochRecord:
+    seconds = progress.seconds
+    return EpochRecord(
+        epoch=progress.epoch,
+        total_epochs=total_epochs,
+        stage=progress.stage,
+        student_steps=progress.student_steps,
+        generator_steps=progress.generator_steps,
+        validation=dict(progress.validation),
+        losses=dict(progress.losses),
+        learning_rates=dict(progress.learning_rates),
+        class_entropy=progress.class_entropy,
+        seconds=Seconds(
+            synthesis=seconds["synthesis"],
+            student=seconds["student"],
+            evaluation=seconds["evaluation"],
+            total=seconds["total"],
+        ),
+        images_per_second=progress.images / max(seconds["total"], 1e-9),
+        peak_memory_mib=peak_memory_mib(device),
+        session=session,
+        time=now(),
+    )
+
+
+def _write_grid(path: Path, progress: Progress) -> None:
+    buffer = io.BytesIO()
+    image_grid(sample_per_class(progress.generator, GRID_ROWS, GRID_SEED)).save(buffer, "PNG")
+    write_bytes_atomically(path, buffer.getvalue())
