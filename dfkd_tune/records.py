@@ -53,7 +53,8 @@ RunState = Literal["running", "complete", "interrupted", "failed"]
 class Record(BaseModel):
     """Base of all records: frozen, and tolerant of fields from newer versions."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # JSON of Python's own dialect: NaN and Infinity stay what they are.
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
 
 
 class RunRecord(Record):
@@ -203,7 +204,7 @@ class TestOutcome(Record):
 
     __test__ = False
 
-    images: int
+    images: int = Field(ge=1)
     both_correct: int
     student_only: int
     teacher_only: int
@@ -279,7 +280,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_record(path: Path, record: Record) -> None:
     """Write one record as a JSON file, atomically."""
-    write_json(path, record.model_dump(mode="json"))
+    write_bytes_atomically(path, (record.model_dump_json(indent=2) + "\n").encode())
 
 
 def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
@@ -374,7 +375,11 @@ class TrialFolder:
 
     def image_grids(self) -> dict[int, Path]:
         """The grids of synthetic images by epoch."""
-        return {int(p.stem.removeprefix("epoch_")): p for p in sorted(self.images.glob("*.png"))}
+        return {
+            int(path.stem.removeprefix("epoch_")): path
+            for path in sorted(self.images.glob("epoch_*.png"))
+            if path.stem.removeprefix("epoch_").isdigit()
+        }
 
 
 class RunFolder:

@@ -34,7 +34,7 @@ from dfkd_tune.records import (
     now,
     write_bytes_atomically,
 )
-from trainables._machine import peak_memory_mib
+from trainables._machine import peak_memory_mib, reset_peak_memory
 from trainables._teachers import load_network
 
 GRID_ROWS = 4
@@ -131,6 +131,7 @@ def _run_trial(
     benchmark = get_benchmark(card.benchmark)
     device = torch.device(record.device)
     torch.set_num_threads(record.threads)
+    reset_peak_memory(device)
     teacher = load_network(
         NetworkConfig(architecture=card.architecture, width=card.width),
         benchmark,

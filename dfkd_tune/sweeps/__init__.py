@@ -1,5 +1,12 @@
 """From an experiment file to a finished, resumable sweep."""
 
+from dfkd_tune.sweeps._distill import (
+    Assignment,
+    assignment_from_experiment,
+    assignment_from_run,
+    first_difference,
+    run_distillation,
+)
 from dfkd_tune.sweeps._experiment import (
     Experiment,
     ResolvedExperiment,
@@ -7,22 +14,28 @@ from dfkd_tune.sweeps._experiment import (
     read_experiment_file,
     resolve_experiment,
 )
-from dfkd_tune.sweeps._folder import Resume
+from dfkd_tune.sweeps._folder import Resume, check_writable
 from dfkd_tune.sweeps._machine import Allotment, allot, environment, package_version, usable_cpus
 from dfkd_tune.sweeps._sweep import SweepResult, run_sweep, teacher_cache, teacher_with_progress
 
 __all__ = [
     "Allotment",
+    "Assignment",
     "Experiment",
     "ResolvedExperiment",
     "Resume",
     "SweepResult",
     "allot",
+    "assignment_from_experiment",
+    "assignment_from_run",
+    "check_writable",
     "environment",
+    "first_difference",
     "override",
     "package_version",
     "read_experiment_file",
     "resolve_experiment",
+    "run_distillation",
     "run_sweep",
     "teacher_cache",
     "teacher_with_progress",

@@ -2,10 +2,10 @@
 
 import fcntl
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dfkd_tune.errors import RunFolderError, StorageError
 from dfkd_tune.records import (
@@ -19,7 +19,6 @@ from dfkd_tune.records import (
     write_json,
     write_record,
 )
-from dfkd_tune.sweeps._experiment import ResolvedExperiment
 from dfkd_tune.sweeps._machine import environment
 
 Resume = Literal["auto", "never", "must"]
@@ -103,7 +102,7 @@ def owned(path: Path) -> Iterator[None]:
 
 def begin(
     path: Path,
-    resolved: ResolvedExperiment,
+    experiment: Mapping[str, Any],
     kind: Literal["sweep", "distill"],
     command: str,
     *,
@@ -119,7 +118,7 @@ def begin(
     resumed = folder.run_file.exists()
     session = uuid.uuid4().hex[:12]
     created = read_record(folder.run_file, RunRecord).created if resumed else now()
-    write_json(folder.experiment_file, resolved.record())
+    write_json(folder.experiment_file, dict(experiment))
     append_record(
         folder.sessions_file,
         SessionRecord(

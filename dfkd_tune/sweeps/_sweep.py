@@ -116,7 +116,7 @@ def run_sweep(
         teacher = teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
         run, session = begin(
             path,
-            resolved,
+            resolved.record(),
             "sweep",
             command,
             identity=resolved.identity_hash(),
@@ -232,7 +232,9 @@ def _tune(
                 scheduler=scheduler,
                 num_samples=-1,
                 max_concurrent_trials=allotment.max_concurrent,
-                reuse_actors=False,
+                # A new process costs seconds of imports. A trial leaves no state in its process
+                # but, on a GPU, memory: there each has its own.
+                reuse_actors=allotment.device == "cpu",
             ),
             run_config=tune.RunConfig(
                 name="ray",

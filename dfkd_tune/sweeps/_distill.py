@@ -1,0 +1,221 @@
+"""One distillation outside a search: the same trial, without Ray."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfkd_tune.distillation import DistillationConfig, configuration_hash
+from dfkd_tune.errors import DivergedError, RunFolderError, StorageError
+from dfkd_tune.records import (
+    FINAL_STATES,
+    EpochRecord,
+    RunFolder,
+    TeacherCard,
+    TrialFolder,
+    TrialRecord,
+    now,
+    read_record,
+    write_record,
+)
+from dfkd_tune.sweeps._experiment import ResolvedExperiment
+from dfkd_tune.sweeps._folder import (
+    Resume,
+    begin,
+    check_resume,
+    check_writable,
+    owned,
+    set_run_state,
+)
+from dfkd_tune.sweeps._machine import allot, usable_cpus
+from dfkd_tune.sweeps._selection import best_complete_trial
+from trainables import SavingConfig, run_trial, student_size
+
+TRIAL = "t0000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What is to be distilled, and where.
+
+    Args:
+        name: of the run folder to write.
+        storage: folder that holds it.
+        trial: the trial's record.
+        experiment: what `experiment.json` will hold.
+        identity: hash that the run folder must keep.
+        saving: how often to evaluate and save.
+        prepare_teacher: puts the teacher into the run folder.
+        original: the trial of a sweep that this one repeats, if any.
+    """
+
+    name: str
+    storage: Path
+    trial: TrialRecord
+    experiment: dict[str, object]
+    identity: str
+    saving: SavingConfig
+    prepare_teacher: Callable[[RunFolder], None]
+    original: Path | None = None
+
+
+def assignment_from_experiment(
+    resolved: ResolvedExperiment,
+    name: str | None,
+    gpus: int,
+    prepare_teacher: Callable[[RunFolder], None],
+) -> Assignment:
+    """Distil the experiment's recipe, its first point."""
+    experiment = resolved.experiment
+    allotment = allot(experiment.resources, usable_cpus(), gpus)
+    return Assignment(
+        name=name or f"{experiment.name}-recipe",
+        storage=experiment.storage.absolute(),
+        trial=TrialRecord(
+            trial=TRIAL,
+            number=0,
+            origin="recipe",
+            parameters=dict(resolved.first_point),
+            configuration=resolved.base.model_dump(mode="json"),
+            student_size=student_size(resolved.base.student, resolved.benchmark.inputs),
+            total_student_steps=resolved.base.schedule.total_student_steps,
+            threads=allotment.cpus,
+            device=allotment.device,
+            created=now(),
+        ),
+        experiment=resolved.record(),
+        identity=f"{resolved.identity_hash()}-recipe",
+        saving=experiment.saving,
+        prepare_teacher=prepare_teacher,
+    )
+
+
+def assignment_from_run(
+    run: RunFolder, trial: str | None, name: str | None, storage: Path | None
+) -> Assignment:
+    """Repeat a trial of a run: the selected one where none is named.
+
+    Raises:
+        RunFolderError: if there is no such trial, or none to choose.
+    """
+    if trial is None:
+        selection = run.selection()
+        best = best_complete_trial(run)
+        if selection is not None:
+            trial = selection.trial
+        elif best is not None:
+            trial = best[0].name
+        else:
+            raise RunFolderError(f"{run.path} has no complete trial yet; name one with --trial")
+    folder = run.trial_folder(trial)
+    if not folder.trial_file.exists():
+        known = [f.name for f in run.trial_folders()]
+        span = f"it has {known[0]} to {known[-1]}" if known else "it has none"
+        raise RunFolderError(f"{run.path} has no trial '{trial}'; {span}")
+    record = folder.trial()
+    config = DistillationConfig.model_validate(record.configuration)
+    experiment = run.experiment()
+    card = read_record(run.teacher_card_file, TeacherCard)
+    saving = SavingConfig.model_validate(experiment.get("saving", {}))
+
+    def copy_from_run(target: RunFolder) -> None:
+        try:
+            target.teacher_weights.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run.teacher_weights, target.teacher_weights)
+        except OSError as error:
+            raise StorageError(
+                f"cannot copy the teacher from {run.teacher_weights}: {error.strerror or error}"
+            ) from error
+        write_record(target.teacher_card_file, card)
+
+    return Assignment(
+        name=name or f"{run.path.name}-{trial}",
+        storage=(storage or run.path.parent).absolute(),
+        trial=record.model_copy(
+            update={"trial": TRIAL, "number": 0, "origin": "given", "created": now()}
+        ),
+        experiment=experiment,
+        identity=f"{configuration_hash(config)}-{card.weights_sha256[:16]}",
+        saving=saving,
+        prepare_teacher=copy_from_run,
+        original=folder.path,
+    )
+
+
+def run_distillation(
+    assignment: Assignment,
+    *,
+    command: str,
+    resume: Resume = "auto",
+    on_epoch: Callable[[EpochRecord], None],
+) -> RunFolder:
+    """Distil, or go on with it.
+
+    Args:
+        assignment: what and where.
+        command: as typed, for the records.
+        resume: whether to go on with a run of the same name.
+        on_epoch: told after each epoch.
+
+    Raises:
+        DivergedError: if training became non-finite.
+        DfkdTuneError: for whatever a person must mend first.
+    """
+    check_writable(assignment.storage)
+    path = assignment.storage / assignment.name
+    check_resume(path, assignment.identity, "distill", resume)
+    with owned(path):
+        folder = RunFolder(path)
+        assignment.prepare_teacher(folder)
+        run, session = begin(
+            path,
+            assignment.experiment,
+            "distill",
+            command,
+            identity=assignment.identity,
+            name=assignment.name,
+        )
+        trial = run.trial_folder(TRIAL)
+        if not trial.trial_file.exists():
+            trial.set_status("running", reason="waiting to start")
+            write_record(trial.trial_file, assignment.trial)
+        if trial.status().state in FINAL_STATES:
+            set_run_state(run, "complete", "had ended already")
+            return run
+        try:
+            run_trial(run, TRIAL, session=session, saving=assignment.saving, on_epoch=on_epoch)
+        except KeyboardInterrupt:
+            trial.set_status("interrupted", reason="goes on when the command is given again")
+            set_run_state(run, "interrupted", "ended by a person; the same command goes on")
+            raise
+        except DivergedError as error:
+            set_run_state(run, "complete", str(error))
+            raise
+        except Exception as error:
+            trial.set_status("failed", reason=f"{type(error).__name__}: {error}")
+            set_run_state(run, "failed", f"{type(error).__name__}: {error}")
+            raise
+        set_run_state(run, "complete", "one trial")
+        return run
+
+
+def first_difference(run: RunFolder, original: Path) -> str | None:
+    """Compare a repeated trial's metrics with the original's, digit for digit.
+
+    Args:
+        run: the repetition.
+        original: folder of the trial that was repeated.
+
+    Returns:
+        What differs first; None where every metric of every epoch of the original is equal.
+    """
+    repeated = {epoch.epoch: epoch for epoch in run.trial_folder(TRIAL).epochs()}
+    for epoch in TrialFolder(original).epochs():
+        other = repeated.get(epoch.epoch)
+        if other is None:
+            return f"epoch {epoch.epoch} is missing"
+        for field in ("student_steps", "losses", "validation", "class_entropy"):
+            before, after = getattr(epoch, field), getattr(other, field)
+            if before != after:
+                return f"epoch {epoch.epoch}, {field}: {before} became {after}"
+    return None

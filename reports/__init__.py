@@ -1,0 +1,28 @@
+"""Reports: from a run folder to tables, figures and one HTML page; needs no Ray and no torch.
+
+The way of the data: collect (files to frozen records) -> compute (pure numbers) -> figures ->
+render (HTML) and tables (CSV, JSON).
+"""
+
+from reports.collect import RunData, TrialData, collect_run
+from reports.compute.accuracy import Interval, relative_accuracy_interval
+from reports.compute.leaderboard import LeaderboardRow
+from reports.compute.summary import Budgets, RunSummary
+from reports.files import ReportFiles, summarise, write_report
+from reports.tables import curves_table, trials_table
+
+__all__ = [
+    "Budgets",
+    "Interval",
+    "LeaderboardRow",
+    "ReportFiles",
+    "RunData",
+    "RunSummary",
+    "TrialData",
+    "collect_run",
+    "curves_table",
+    "relative_accuracy_interval",
+    "summarise",
+    "trials_table",
+    "write_report",
+]

@@ -1,0 +1,179 @@
+"""Collect: from the files of a run folder to one frozen picture of it.
+
+Only `run.json` must be readable. Whatever else is missing or damaged becomes an entry in
+`problems`, so that a report of a broken run says what is broken instead of failing itself.
+"""
+
+import fcntl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records import (
+    EpochRecord,
+    RunFolder,
+    RunRecord,
+    SelectionRecord,
+    SessionRecord,
+    StatusRecord,
+    TeacherCard,
+    TrialFolder,
+    TrialRecord,
+)
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialData:
+    """All that is known of one trial.
+
+    Args:
+        name: the trial's name, such as `t0007`.
+        trial: its configuration; None where the file is damaged.
+        status: where it stands; None where the file is damaged.
+        epochs: one record per trained epoch, in order.
+        image_grids: PNG files of synthetic images by epoch.
+        student_weights: the student's weights file; None where there is none.
+        problems: what could not be read, in words.
+    """
+
+    name: str
+    trial: TrialRecord | None
+    status: StatusRecord | None
+    epochs: tuple[EpochRecord, ...] = ()
+    image_grids: Mapping[int, Path] = field(default_factory=dict)
+    student_weights: Path | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """The state as recorded, or `unreadable` where configuration or status are damaged."""
+        if self.trial is None or self.status is None:
+            return "unreadable"
+        return self.status.state
+
+    @property
+    def evaluated(self) -> tuple[EpochRecord, ...]:
+        """The epochs at which the student met the validation split."""
+        return tuple(epoch for epoch in self.epochs if "accuracy" in epoch.validation)
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of all epochs that count; epochs trained again count once."""
+        return sum(epoch.seconds.total for epoch in self.epochs)
+
+    @property
+    def student_steps(self) -> int:
+        """Student steps trained so far."""
+        return self.epochs[-1].student_steps if self.epochs else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """All that is known of one run.
+
+    Args:
+        path: the run folder.
+        run: what the folder is.
+        live: whether a command works in the folder now.
+        experiment: the experiment as resolved; empty where it cannot be read.
+        sessions: all starts of the command, oldest first.
+        teacher: the teacher's card; None while there is none.
+        selection: the selected trial and its test numbers; None while there is none.
+        trials: all trials in order of proposal.
+        problems: what could not be read, in words; without those of single trials.
+    """
+
+    path: Path
+    run: RunRecord
+    live: bool
+    experiment: Mapping[str, Any]
+    sessions: tuple[SessionRecord, ...]
+    teacher: TeacherCard | None
+    selection: SelectionRecord | None
+    trials: tuple[TrialData, ...]
+    problems: tuple[str, ...] = ()
+
+    def find_trial(self, name: str) -> TrialData | None:
+        """The trial of that name, or None."""
+        return next((trial for trial in self.trials if trial.name == name), None)
+
+
+def collect_run(path: Path) -> RunData:
+    """Read a run folder, however far it is and whatever is broken in it.
+
+    Args:
+        path: the run folder.
+
+    Returns:
+        Everything the folder's records hold.
+
+    Raises:
+        RunFolderError: if the path is no run folder of a known version.
+    """
+    folder = RunFolder.open(path)
+    problems: list[str] = []
+    return RunData(
+        path=path,
+        run=folder.run(),
+        live=is_locked(folder.lock_file),
+        experiment=_read(folder.experiment, {}, problems),
+        sessions=tuple(_read(folder.sessions, [], problems)),
+        teacher=_read(folder.teacher_card, None, problems),
+        selection=_read(folder.selection, None, problems),
+        trials=tuple(_collect_trial(trial) for trial in folder.trial_folders()),
+        problems=tuple(problems),
+    )
+
+
+def is_locked(lock_file: Path) -> bool:
+    """Whether a command holds the lock of a run folder.
+
+    The probe asks for a shared lock without waiting and gives it back at once, so that it neither
+    disturbs the holder nor keeps another command out.
+
+    Args:
+        lock_file: the file that a working command holds by `flock`.
+
+    Returns:
+        False where nobody holds it, or where the file does not exist or cannot be opened.
+    """
+    try:
+        with lock_file.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            fcntl.flock(file, fcntl.LOCK_UN)
+    except OSError:
+        return False
+    return False
+
+
+def _collect_trial(folder: TrialFolder) -> TrialData:
+    """Read one trial, noting what cannot be read."""
+    problems: list[str] = []
+    weights = folder.student_weights
+    return TrialData(
+        name=folder.name,
+        trial=_read(folder.trial, None, problems),
+        status=_read(folder.status, None, problems),
+        epochs=tuple(_read(folder.epochs, [], problems)),
+        image_grids=_read(folder.image_grids, {}, problems),
+        student_weights=weights if weights.is_file() else None,
+        problems=tuple(problems),
+    )
+
+
+def _read(reader: Callable[[], Value], otherwise: Value, problems: list[str]) -> Value:
+    """Call a reader of records; note its failure and go on with another value."""
+    try:
+        return reader()
+    except RunFolderError as error:
+        problems.append(str(error))
+    except (OSError, ValueError) as error:
+        problems.append(f"{type(error).__name__}: {error}")
+    return otherwise

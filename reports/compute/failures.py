@@ -1,0 +1,107 @@
+"""What went wrong: errors, divergence, damaged records, and trials that had to go on again."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from dfkd_tune.records import ErrorRecord
+from reports.collect import RunData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One trial that did not end well.
+
+    Args:
+        trial: name.
+        state: of the trial.
+        reason: why, in words; empty where it is not recorded.
+        error: the exception; None where there was none.
+    """
+
+    trial: str
+    state: str
+    reason: str
+    error: ErrorRecord | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore:
+    """A trial that went on from a checkpoint, or had to start again.
+
+    Args:
+        trial: name.
+        from_epoch: the epoch of the checkpoint; 0: from the start.
+        time: UTC, ISO 8601.
+        note: in words.
+    """
+
+    trial: str
+    from_epoch: int
+    time: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureReport:
+    """All that went wrong in a run.
+
+    Args:
+        by_type: how many trials met each type of exception, most frequent first.
+        diverged: trials with a non-finite loss.
+        failed: trials that ended with an error.
+        disturbed: trials with an error that did not end them.
+        restores: in order of time.
+        unreadable: name and problem of every trial with damaged records.
+        problems: of the run's own files.
+    """
+
+    by_type: tuple[tuple[str, int], ...]
+    diverged: tuple[Failure, ...]
+    failed: tuple[Failure, ...]
+    disturbed: tuple[Failure, ...]
+    restores: tuple[Restore, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing at all went wrong."""
+        return not (
+            self.diverged
+            or self.failed
+            or self.disturbed
+            or self.restores
+            or self.unreadable
+            or self.problems
+        )
+
+
+def failure_report(run: RunData) -> FailureReport:
+    """Gather all that went wrong in a run."""
+    failures = [
+        Failure(
+            trial=trial.name,
+            state=trial.status.state,
+            reason=trial.status.reason,
+            error=trial.status.error,
+        )
+        for trial in run.trials
+        if trial.status is not None
+    ]
+    types = Counter(failure.error.type for failure in failures if failure.error)
+    restores = [
+        Restore(trial=trial.name, from_epoch=r.from_epoch, time=r.time, note=r.note)
+        for trial in run.trials
+        if trial.status is not None
+        for r in trial.status.restores
+    ]
+    ends = ("diverged", "failed")
+    return FailureReport(
+        by_type=tuple(sorted(types.items(), key=lambda item: (-item[1], item[0]))),
+        diverged=tuple(f for f in failures if f.state == "diverged"),
+        failed=tuple(f for f in failures if f.state == "failed"),
+        disturbed=tuple(f for f in failures if f.error and f.state not in ends),
+        restores=tuple(sorted(restores, key=lambda restore: (restore.time, restore.trial))),
+        unreadable=tuple((t.name, problem) for t in run.trials for problem in t.problems),
+        problems=run.problems,
+    )

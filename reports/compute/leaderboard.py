@@ -1,0 +1,155 @@
+"""The leaderboard: complete trials in order of merit, all others after them without a rank."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from reports.collect import RunData, TrialData
+from reports.configuration import student_name
+
+LAST_EVALUATIONS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardRow:
+    """One trial of the leaderboard; None where something is not known.
+
+    Args:
+        rank: from 1 for the best complete trial; None for every other trial.
+        trial: name, such as `t0007`.
+        number: counted in order of proposal, from 0.
+        origin: recipe, sampler or given.
+        state: of the trial, `unreadable` where its records are damaged.
+        progress: the state in words, such as `stopped at step 40 of 100`.
+        epochs: epochs trained.
+        total_epochs: epochs of the whole budget.
+        student_steps: trained.
+        total_student_steps: of the whole budget.
+        last_accuracy: validation accuracy at the last evaluation, a fraction.
+        best_accuracy: highest validation accuracy, a fraction.
+        mean_last_accuracy: mean over the last five evaluations, a fraction.
+        relative_validation_accuracy: 100 x last validation accuracy / the teacher's, percent.
+        student: architecture x width.
+        parameters: of the student.
+        macs: multiply-accumulates of one image's forward pass of the student.
+        seconds: wall seconds of all epochs.
+        peak_memory_mib: highest of all epochs.
+        settings: searched values by key.
+        selected: whether this is the run's selected trial.
+        problems: what could not be read, in words.
+    """
+
+    rank: int | None
+    trial: str
+    number: int | None
+    origin: str | None
+    state: str
+    progress: str
+    epochs: int
+    total_epochs: int | None
+    student_steps: int
+    total_student_steps: int | None
+    last_accuracy: float | None
+    best_accuracy: float | None
+    mean_last_accuracy: float | None
+    relative_validation_accuracy: float | None
+    student: str | None
+    parameters: int | None
+    macs: int | None
+    seconds: float | None
+    peak_memory_mib: float | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    selected: bool = False
+    problems: tuple[str, ...] = ()
+
+
+def teacher_validation_accuracy(run: RunData) -> float | None:
+    """The teacher's accuracy on the validation split, a fraction; None while it is unknown."""
+    if run.selection is not None:
+        return run.selection.teacher_validation_accuracy
+    score = run.teacher.scores.get("validation") if run.teacher else None
+    return score.accuracy if score else None
+
+
+def rank_trials(run: RunData) -> tuple[TrialData, ...]:
+    """The complete trials, highest last validation accuracy first; of equals, the earlier one."""
+    complete = [t for t in run.trials if t.state == "complete" and last_accuracy(t) is not None]
+    return tuple(sorted(complete, key=lambda trial: (-(last_accuracy(trial) or 0.0), trial.name)))
+
+
+def last_accuracy(trial: TrialData) -> float | None:
+    """Validation accuracy at the last evaluation; None where there is none that is finite."""
+    values = _accuracies(trial)
+    return values[-1] if values else None
+
+
+def leaderboard(run: RunData) -> tuple[LeaderboardRow, ...]:
+    """Make the leaderboard of a run.
+
+    Args:
+        run: the run's records.
+
+    Returns:
+        Ranked rows first, best first; then the unranked ones in order of proposal.
+    """
+    ranked = rank_trials(run)
+    names = {trial.name for trial in ranked}
+    unranked = [trial for trial in run.trials if trial.name not in names]
+    rows = [_row(run, trial, rank) for rank, trial in enumerate(ranked, start=1)]
+    return (*rows, *(_row(run, trial, None) for trial in unranked))
+
+
+def progress_words(run: RunData, trial: TrialData) -> str:
+    """A trial's state in words, saying how far it came where that matters."""
+    steps = f"step {trial.student_steps:,}"
+    if trial.trial is not None:
+        steps += f" of {trial.trial.total_student_steps:,}"
+    match trial.state:
+        case "complete" | "unreadable":
+            return trial.state
+        case "running" if not run.live:
+            return f"not finished, at {steps}"
+        case "running" | "interrupted" | "diverged" | "failed" | "stopped" as state:
+            return f"{state} at {steps}"
+        case other:
+            return other
+
+
+def _row(run: RunData, trial: TrialData, rank: int | None) -> LeaderboardRow:
+    record = trial.trial
+    accuracies = _accuracies(trial)
+    teacher = teacher_validation_accuracy(run)
+    return LeaderboardRow(
+        rank=rank,
+        trial=trial.name,
+        number=record.number if record else None,
+        origin=record.origin if record else None,
+        state=trial.state,
+        progress=progress_words(run, trial),
+        epochs=len(trial.epochs),
+        total_epochs=trial.epochs[-1].total_epochs if trial.epochs else None,
+        student_steps=trial.student_steps,
+        total_student_steps=record.total_student_steps if record else None,
+        last_accuracy=accuracies[-1] if accuracies else None,
+        best_accuracy=max(accuracies, default=None),
+        mean_last_accuracy=fmean(accuracies[-LAST_EVALUATIONS:]) if accuracies else None,
+        relative_validation_accuracy=100 * accuracies[-1] / teacher
+        if accuracies and teacher
+        else None,
+        student=student_name(trial),
+        parameters=record.student_size.parameters if record else None,
+        macs=record.student_size.macs if record else None,
+        seconds=trial.seconds if trial.epochs else None,
+        peak_memory_mib=max((epoch.peak_memory_mib for epoch in trial.epochs), default=None),
+        settings=dict(record.parameters) if record else {},
+        selected=run.selection is not None and run.selection.trial == trial.name,
+        problems=trial.problems,
+    )
+
+
+def _accuracies(trial: TrialData) -> list[float]:
+    """All finite validation accuracies of a trial, in order."""
+    values = (epoch.validation["accuracy"] for epoch in trial.evaluated)
+    return [value for value in values if math.isfinite(value)]

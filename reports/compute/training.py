@@ -1,0 +1,174 @@
+"""What happened inside trials: learning curves, loss terms, and where the time went."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reports.collect import RunData, TrialData
+
+MILESTONES = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Validation accuracy of one trial.
+
+    Args:
+        trial: name.
+        state: of the trial.
+        student_steps: at each evaluation.
+        accuracy: at each evaluation, a fraction.
+        milestones: the last accuracy within 25, 50, 75 and 100 % of the trial's budget; None where
+            the trial did not get so far.
+    """
+
+    trial: str
+    state: str
+    student_steps: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    milestones: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossTerms:
+    """Weighted loss terms of one trial over its epochs.
+
+    Args:
+        epochs: counted from 1.
+        terms: epoch means by name, such as `student/kd`; None where an epoch has no such term.
+        class_entropy: of the teacher's mean prediction on synthetic images, nats; by epoch.
+    """
+
+    epochs: tuple[int, ...]
+    terms: dict[str, tuple[float | None, ...]]
+    class_entropy: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeShare:
+    """Where wall time went, in seconds.
+
+    Args:
+        name: a trial, or a group of trials.
+        trials: how many trials it covers.
+        synthesis: making synthetic images and training the generator.
+        student: training the student.
+        evaluation: on the validation split.
+        other: the rest of the epochs' total.
+    """
+
+    name: str
+    trials: int
+    synthesis: float
+    student: float
+    evaluation: float
+    other: float
+
+    @property
+    def total(self) -> float:
+        """All of it, in seconds."""
+        return self.synthesis + self.student + self.evaluation + self.other
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedSteps:
+    """What stopping trials early saved.
+
+    Args:
+        trials: how many trials were stopped.
+        trained: student steps that they trained.
+        saved: student steps of their budgets that they did not train.
+    """
+
+    trials: int
+    trained: int
+    saved: int
+
+    @property
+    def share(self) -> float | None:
+        """Saved part of the stopped trials' budgets, a fraction; None where none was stopped."""
+        whole = self.trained + self.saved
+        return self.saved / whole if whole else None
+
+
+def learning_curves(run: RunData) -> tuple[Curve, ...]:
+    """The learning curves of all trials that were evaluated at least once."""
+    return tuple(_curve(trial) for trial in run.trials if trial.evaluated)
+
+
+def loss_terms(trial: TrialData) -> LossTerms:
+    """The weighted loss terms and the class entropy of one trial."""
+    names = sorted({name for epoch in trial.epochs for name in epoch.losses})
+    return LossTerms(
+        epochs=tuple(epoch.epoch for epoch in trial.epochs),
+        terms={name: tuple(epoch.losses.get(name) for epoch in trial.epochs) for name in names},
+        class_entropy=tuple(epoch.class_entropy for epoch in trial.epochs),
+    )
+
+
+def time_shares(run: RunData) -> tuple[TimeShare, ...]:
+    """Where the time went, per state of the trials and for all of them last."""
+    states = sorted({trial.state for trial in run.trials if trial.epochs})
+    shares = [
+        _time_share(state, [trial for trial in run.trials if trial.state == state])
+        for state in states
+    ]
+    everything = [trial for trial in run.trials if trial.epochs]
+    return (*shares, _time_share("all trials", everything)) if everything else ()
+
+
+def saved_steps(run: RunData) -> SavedSteps:
+    """What stopping trials early saved in this run."""
+    stopped = [t for t in run.trials if t.state == "stopped" and t.trial is not None]
+    budgets = sum(t.trial.total_student_steps for t in stopped if t.trial is not None)
+    trained = sum(trial.student_steps for trial in stopped)
+    return SavedSteps(trials=len(stopped), trained=trained, saved=max(budgets - trained, 0))
+
+
+def spread(items: Iterable[int], count: int) -> tuple[int, ...]:
+    """Choose some items evenly, always with the first and the last.
+
+    Args:
+        items: in order.
+        count: how many at most, at least 2.
+
+    Returns:
+        All items where there are no more than `count`.
+    """
+    every = list(items)
+    if len(every) <= count:
+        return tuple(every)
+    return tuple(every[round(i * (len(every) - 1) / (count - 1))] for i in range(count))
+
+
+def _curve(trial: TrialData) -> Curve:
+    steps = tuple(epoch.student_steps for epoch in trial.evaluated)
+    accuracy = tuple(epoch.validation["accuracy"] for epoch in trial.evaluated)
+    total = trial.trial.total_student_steps if trial.trial else steps[-1]
+    milestones = []
+    for share in MILESTONES:
+        until = [a for s, a in zip(steps, accuracy, strict=True) if s <= share * total]
+        reached = trial.student_steps >= share * total
+        milestones.append(until[-1] if until and reached else None)
+    return Curve(
+        trial=trial.name,
+        state=trial.state,
+        student_steps=steps,
+        accuracy=accuracy,
+        milestones=tuple(milestones),
+    )
+
+
+def _time_share(name: str, trials: list[TrialData]) -> TimeShare:
+    times = [epoch.seconds for trial in trials for epoch in trial.epochs]
+    synthesis = sum(time.synthesis for time in times)
+    student = sum(time.student for time in times)
+    evaluation = sum(time.evaluation for time in times)
+    total = sum(time.total for time in times)
+    return TimeShare(
+        name=name,
+        trials=sum(1 for trial in trials if trial.epochs),
+        synthesis=synthesis,
+        student=student,
+        evaluation=evaluation,
+        other=max(total - synthesis - student - evaluation, 0.0),
+    )

@@ -1,0 +1,153 @@
+"""The view of a run: every number and figure that its sections of the page show."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reports.collect import RunData
+from reports.compute.caveats import caveats
+from reports.compute.failures import FailureReport, failure_report
+from reports.compute.history import HistoryPoint, search_history
+from reports.compute.leaderboard import teacher_validation_accuracy
+from reports.compute.reproduction import Reproduction, best_trial, reproduction, shown_trial
+from reports.compute.summary import RunSummary, summarise_run
+from reports.compute.training import (
+    Curve,
+    LossTerms,
+    SavedSteps,
+    TimeShare,
+    learning_curves,
+    loss_terms,
+    saved_steps,
+    spread,
+    time_shares,
+)
+from reports.figures import (
+    Figure,
+    curves_figure,
+    entropy_figure,
+    history_figure,
+    losses_figure,
+    time_figure,
+)
+from reports.pictures import Picture, pictures
+
+LOSS_ROWS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class InsideView:
+    """The inside of one trial: its loss terms and synthetic images.
+
+    Args:
+        trial: name.
+        role: why this trial is shown, in words.
+        losses: weighted loss terms and class entropy.
+        loss_rows: positions of the epochs that the table shows.
+        pictures: grids of synthetic images over time.
+    """
+
+    trial: str
+    role: str
+    losses: LossTerms
+    loss_rows: tuple[int, ...]
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """All that the page shows of one run.
+
+    Args:
+        anchor: start of all ids of this run in the page.
+        data: the run's records.
+        summary: the run in short.
+        history: of the search.
+        curves: learning curves.
+        inside: of the best trial; None while no trial has trained.
+        time: where it went, by state.
+        saved: what stopping trials early saved.
+        failures: what went wrong.
+        reproduction: how to do the best trial again.
+        caveats: what limits the numbers.
+        figures: by name.
+    """
+
+    anchor: str
+    data: RunData
+    summary: RunSummary
+    history: tuple[HistoryPoint, ...]
+    curves: tuple[Curve, ...]
+    inside: InsideView | None
+    time: tuple[TimeShare, ...]
+    saved: SavedSteps
+    failures: FailureReport
+    reproduction: Reproduction
+    caveats: tuple[str, ...]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+def view_run(run: RunData, anchor: str) -> RunView:
+    """Compute everything that the page shows of a run.
+
+    Args:
+        run: the run's records.
+        anchor: start of all ids of this run in the page, such as `run-1`.
+    """
+    history = search_history(run)
+    curves = learning_curves(run)
+    inside = _inside(run)
+    time = time_shares(run)
+    best = best_trial(run)
+    figures: list[Figure] = []
+    if any(point.value is not None for point in history):
+        figures += [history_figure(history, "order"), history_figure(history, "seconds")]
+    if curves:
+        teacher = teacher_validation_accuracy(run)
+        figures.append(curves_figure(curves, best.name if best else None, teacher))
+    if inside is not None and inside.losses.terms:
+        figures.append(losses_figure(inside.losses, inside.trial))
+    if inside is not None and any(v is not None for v in inside.losses.class_entropy):
+        figures.append(entropy_figure(inside.losses, inside.trial))
+    if time:
+        figures.append(time_figure(time))
+    return RunView(
+        anchor=anchor,
+        data=run,
+        summary=summarise_run(run),
+        history=history,
+        curves=curves,
+        inside=inside,
+        time=time,
+        saved=saved_steps(run),
+        failures=failure_report(run),
+        reproduction=reproduction(run),
+        caveats=caveats(run),
+        figures={figure.name: figure for figure in figures},
+    )
+
+
+def pretty_json(value: Any) -> str:
+    """Write a value as JSON for people, with sorted keys; unknown types as text."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _inside(run: RunData) -> InsideView | None:
+    trial = shown_trial(run)
+    if trial is None:
+        return None
+    losses = loss_terms(trial)
+    if run.selection is not None and run.selection.trial == trial.name:
+        role = "the selected trial"
+    elif trial.state == "complete":
+        role = "the best complete trial"
+    else:
+        role = "no trial is complete; this one has trained most"
+    return InsideView(
+        trial=trial.name,
+        role=role,
+        losses=losses,
+        loss_rows=spread(range(len(losses.epochs)), LOSS_ROWS),
+        pictures=pictures(trial),
+    )

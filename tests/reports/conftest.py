@@ -1,0 +1,328 @@
+"""Run folders as the records describe them, made without Ray and torch."""
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfkd_tune.records import (
+    EpochRecord,
+    ErrorRecord,
+    NetworkSize,
+    RestoreRecord,
+    RunFolder,
+    RunRecord,
+    Seconds,
+    SelectionRecord,
+    SessionRecord,
+    SplitScore,
+    StatusRecord,
+    TeacherCard,
+    TestOutcome,
+    TrialRecord,
+    append_record,
+    write_json,
+    write_record,
+)
+
+START = datetime(2025, 3, 4, 9, 30, tzinfo=UTC)
+
+
+def moment(minutes: float) -> str:
+    return (START + timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One trial to write: its accuracies by epoch and how it ended."""
+
+    accuracies: tuple[float, ...] = ()
+    state: str = "complete"
+    total_epochs: int = 10
+    steps_per_epoch: int = 50
+    origin: str = "sampler"
+    parameters: dict[str, Any] = field(default_factory=dict)
+    architecture: str = "cnn"
+    width: float = 0.5
+    reason: str = ""
+    error: ErrorRecord | None = None
+    restores: tuple[RestoreRecord, ...] = ()
+    images: tuple[int, ...] = ()
+    weights: bytes | None = None
+
+
+@dataclass
+class RunMaker:
+    """Writes run folders below one path."""
+
+    path: Path
+
+    def __call__(
+        self,
+        trials: list[Spec] | None = None,
+        *,
+        name: str = "digits",
+        kind: str = "sweep",
+        state: str = "complete",
+        message: str = "",
+        planned: int | None = None,
+        teacher: bool = True,
+        selection: SelectionRecord | None = None,
+        command: str = "dfkd-tune sweep digits.yaml",
+    ) -> RunFolder:
+        folder = RunFolder(self.path / name)
+        folder.path.mkdir(parents=True)
+        run = RunRecord(
+            kind=kind,  # type: ignore[arg-type]
+            name=name,
+            state=state,  # type: ignore[arg-type]
+            experiment_hash="e" * 64,
+            created=moment(0),
+            updated=moment(240),
+            session="s1",
+            message=message,
+        )
+        write_record(folder.run_file, run)
+        experiment: dict[str, Any] = {"benchmark": "digits", "method": "cgdd", "seed": 3}
+        if planned is not None:
+            experiment["search"] = {"trials": planned, "objective": "val_real"}
+        write_json(folder.experiment_file, experiment)
+        append_record(folder.sessions_file, session_record(command))
+        if teacher:
+            write_record(folder.teacher_card_file, teacher_card())
+        for number, spec in enumerate(trials or []):
+            self.add_trial(folder, number, spec)
+        if selection is not None:
+            write_record(folder.selection_file, selection)
+        return folder
+
+    def add_trial(self, folder: RunFolder, number: int, spec: Spec) -> None:
+        trial = folder.trial_folder(f"t{number:04d}")
+        record = TrialRecord(
+            trial=trial.name,
+            number=number,
+            origin=spec.origin,  # type: ignore[arg-type]
+            parameters=spec.parameters,
+            configuration={
+                "student": {"architecture": spec.architecture, "width": spec.width},
+                "seed": 3,
+                **spec.parameters,
+            },
+            student_size=NetworkSize(parameters=23_456, macs=1_234_567),
+            total_student_steps=spec.total_epochs * spec.steps_per_epoch,
+            threads=1,
+            device="cpu",
+            created=moment(number),
+        )
+        write_record(trial.trial_file, record)
+        trial.metrics_file.touch()
+        for epoch, accuracy in enumerate(spec.accuracies, start=1):
+            append_record(trial.metrics_file, epoch_record(spec, number, epoch, accuracy))
+        status = StatusRecord(
+            state=spec.state,  # type: ignore[arg-type]
+            reason=spec.reason,
+            error=spec.error,
+            restores=spec.restores,
+            updated=moment(10 * number + len(spec.accuracies)),
+        )
+        write_record(trial.status_file, status)
+        for epoch in spec.images:
+            trial.images.mkdir(exist_ok=True)
+            (trial.images / f"epoch_{epoch:06d}.png").write_bytes(png(epoch))
+        if spec.weights is not None:
+            trial.student_weights.write_bytes(spec.weights)
+
+
+def epoch_record(spec: Spec, number: int, epoch: int, accuracy: float) -> EpochRecord:
+    progress = epoch / spec.total_epochs
+    seconds = Seconds(synthesis=2.0, student=1.0, evaluation=0.25, total=3.5)
+    return EpochRecord(
+        epoch=epoch,
+        total_epochs=spec.total_epochs,
+        stage="alternating",
+        student_steps=epoch * spec.steps_per_epoch,
+        generator_steps=epoch * 20,
+        validation={"accuracy": accuracy, "agreement": min(1.0, accuracy + 0.01), "kl": 0.3},
+        losses={
+            "generator/bn_statistics": 1.6 * math.exp(-2 * progress) + 0.2,
+            "generator/preset_label": 0.9 * math.exp(-4 * progress) + 0.05,
+            "student/kd": 1.2 * math.exp(-3 * progress) + 0.1 + 0.02 * math.sin(epoch),
+        },
+        learning_rates={"generator": 0.001, "student": 0.1 * (1 - progress)},
+        class_entropy=2.302 - 0.9 * math.exp(-5 * progress),
+        seconds=seconds,
+        images_per_second=1200.0,
+        peak_memory_mib=310.0 + number,
+        session="s1",
+        time=moment(10 * number + epoch),
+    )
+
+
+def session_record(command: str = "dfkd-tune sweep digits.yaml") -> SessionRecord:
+    return SessionRecord(
+        session="s1",
+        started=moment(0),
+        command=command,
+        resumed=False,
+        environment={
+            "python": "3.11.7",
+            "platform": "Linux-6.1-x86_64",
+            "packages": {"torch": "2.11.0", "ray": "2.60.0", "optuna": "5.0.0"},
+            "hardware": {"cpu": "a processor", "cpu_cores": 2, "memory_gib": 8, "gpus": []},
+            "git_commit": "0123abc",
+        },
+    )
+
+
+def teacher_card() -> TeacherCard:
+    return TeacherCard(
+        benchmark="digits",
+        architecture="cnn",
+        width=1.0,
+        parameters=93_322,
+        source="trained",
+        origin="dfkd-tune teacher digits",
+        recipe_hash="r" * 64,
+        weights_sha256="f" * 64,
+        data_hash="d" * 64,
+        scores={
+            "train": SplitScore(accuracy=1.0, correct=1000, images=1000),
+            "validation": SplitScore(accuracy=0.98, correct=294, images=300),
+        },
+        seconds=12.5,
+        created=moment(-5),
+    )
+
+
+def selection_record(trial: str, **changes: Any) -> SelectionRecord:
+    values: dict[str, Any] = {
+        "trial": trial,
+        "rule": "highest last validation accuracy among complete trials",
+        "objective": "val_real",
+        "candidates": 6,
+        "validation": {"accuracy": 0.93, "agreement": 0.94, "kl": 0.3, "images": 300},
+        "teacher_validation_accuracy": 0.98,
+        "student_sha256": "a" * 64,
+        "test": TestOutcome(
+            images=450, both_correct=409, student_only=4, teacher_only=31, neither=6
+        ),
+        "test_evaluations": 1,
+        "session": "s1",
+        "time": moment(239),
+    }
+    return SelectionRecord(**{**values, **changes})
+
+
+def png(seed: int, columns: int = 10, rows: int = 4, side: int = 8) -> bytes:
+    """A grid of blobs that grow clearer with the seed."""
+    generator = np.random.default_rng(seed)
+    grid = generator.normal(128, 40, (rows * side, columns * side))
+    y, x = np.mgrid[0 : rows * side, 0 : columns * side]
+    wave = np.sin(x * (1 + x // side) / 7) * np.cos(y / 3)
+    pixels = np.clip(grid + min(seed, 60) * wave, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+def curve(end: float, epochs: int, total: int, speed: float = 4.0) -> tuple[float, ...]:
+    """Accuracies that rise towards `end` and wobble a little."""
+    return tuple(
+        round(
+            0.1
+            + (end - 0.1) * (1 - math.exp(-speed * epoch / total))
+            + 0.008 * math.sin(2.3 * epoch),
+            4,
+        )
+        for epoch in range(1, epochs + 1)
+    )
+
+
+def realistic_specs() -> list[Spec]:
+    """Twelve trials: complete, stopped at two rungs, diverged, failed and running ones."""
+    total = 40
+    specs = []
+    for number in range(12):
+        generator = np.random.default_rng(number)
+        end = 0.72 + 0.24 * generator.random()
+        parameters = {
+            "generator.lr": float(10 ** generator.uniform(-4, -2)),
+            "kd.temperature": float(generator.uniform(1, 20)),
+            "kd.weight": float(generator.uniform(0.1, 2)),
+            "student.width": [0.25, 0.5, 1.0][number % 3],
+            "bn_statistics.weight": float(10 ** generator.uniform(-2, 1)),
+        }
+        state, epochs = "complete", total
+        if number in {3, 5, 8, 10}:
+            state, epochs, end = "stopped", (10 if number % 2 else 20), end - 0.3
+        if number == 6:
+            state, epochs = "diverged", 7
+        if number == 9:
+            state, epochs = "failed", 13
+        specs.append(
+            Spec(
+                accuracies=curve(end, epochs, total, 3 + 3 * float(generator.random())),
+                state=state,
+                total_epochs=total,
+                origin="recipe" if number < 2 else "sampler",
+                parameters=parameters,
+                width=parameters["student.width"],
+                reason={
+                    "stopped": "below the best half at this rung",
+                    "diverged": "generator/preset_label became non-finite in epoch 8",
+                    "failed": "the process ended",
+                }.get(state, ""),
+                error=ErrorRecord(
+                    type="RuntimeError",
+                    message="[enforce fail] not enough memory: you tried to allocate 8 GiB",
+                    traceback="Traceback (most recent call last):\n"
+                    '  File "loop.py", line 81, in distil\n'
+                    "    loss.backward()\n"
+                    "RuntimeError: [enforce fail] not enough memory",
+                )
+                if state == "failed"
+                else None,
+                restores=(
+                    RestoreRecord(session="s2", time=moment(95), from_epoch=20, note="resumed"),
+                )
+                if number == 4
+                else (),
+                images=(1, 5, 10, 15, 20, 25, 30, 35, 40) if state == "complete" else (1, 5),
+                weights=b"weights of %d" % number if state == "complete" else None,
+            )
+        )
+    return specs
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> RunMaker:
+    """Writes run folders from trial specifications."""
+    return RunMaker(tmp_path)
+
+
+@pytest.fixture
+def spec() -> type[Spec]:
+    """A trial to write."""
+    return Spec
+
+
+@pytest.fixture
+def make_selection() -> Callable[..., SelectionRecord]:
+    """Makes a selection record of a trial."""
+    return selection_record
+
+
+@pytest.fixture
+def realistic(make_run: RunMaker) -> RunFolder:
+    """A complete sweep of twelve trials with a selection."""
+    specs = realistic_specs()
+    ends = {i: s.accuracies[-1] for i, s in enumerate(specs) if s.state == "complete"}
+    best = max(ends, key=lambda number: ends[number])
+    return make_run(specs, planned=12, selection=selection_record(f"t{best:04d}"))

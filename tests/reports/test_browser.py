@@ -1,0 +1,267 @@
+"""The page in headless Chromium, opened from a file: it works, offline, in both themes."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import write_report
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not BROWSER or not DRIVER, reason="needs chromium and chromedriver"),
+]
+
+Maker = Any
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER or ""
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}", "about:blank"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def show(browser: Any, page: Path, width: int = 1280, dark: bool = False) -> None:
+    """Open a page at a width and in a theme, and wait until its figures are drawn."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    set_theme(browser, dark)
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(page.as_uri())
+    drawn = (
+        "return document.querySelectorAll('.canvas .main-svg .xtitle').length >="
+        " document.querySelectorAll('.canvas').length"
+    )
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(drawn))
+
+
+def set_theme(browser: Any, dark: bool) -> None:
+    features = [
+        {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def names(browser: Any, shown_only: bool = True) -> list[str]:
+    """Names of the trials in the leaderboard, from top to bottom."""
+    shown = ":not([hidden])" if shown_only else ""
+    script = f"""return [...document.querySelectorAll('.board tr.trial{shown}')]
+        .map((row) => row.querySelector('th').dataset.value)"""
+    found = browser.execute_script(script)
+    assert isinstance(found, list)
+    return found
+
+
+def head(browser: Any, key: str) -> Any:
+    return browser.find_element(By.CSS_SELECTOR, f".board th[data-key={key}]")
+
+
+def sorted_heads(browser: Any) -> dict[str, str]:
+    heads = browser.find_elements(By.CSS_SELECTOR, ".board th[aria-sort]")
+    return {each.get_attribute("data-key"): each.get_attribute("aria-sort") for each in heads}
+
+
+@pytest.fixture
+def page(realistic: Any) -> Path:
+    return write_report([realistic.path]).html
+
+
+@pytest.fixture
+def long_page(make_run: Maker, spec: Any) -> Path:
+    trials = [spec(accuracies=(0.01 * ((7 * i) % 30),), total_epochs=1) for i in range(30)]
+    stopped = [spec(accuracies=(0.99,), total_epochs=2, state="stopped")] * 2
+    return write_report([make_run(trials + stopped).path]).html
+
+
+def test_nothing_is_asked_for_and_nothing_complains(browser: Any, page: Path) -> None:
+    show(browser, page)
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    addresses = {
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    }
+    assert page.as_uri() in addresses
+    foreign = {a for a in addresses if not a.startswith("data:")} - {page.as_uri()}
+    assert foreign == set()
+
+
+def test_figures_offer_no_way_to_a_server(browser: Any, page: Path) -> None:
+    show(browser, page)
+    buttons = browser.find_elements(By.CSS_SELECTOR, ".modebar-btn")
+    titles = {button.get_attribute("data-title") for button in buttons}
+    assert titles == {"Download plot", "Zoom", "Pan", "Reset axes"}
+
+
+def test_page_of_a_run_without_trials(browser: Any, make_run: Maker) -> None:
+    show(browser, write_report([make_run(teacher=False).path]).html)
+    assert browser.get_log("browser") == []
+
+
+def test_hostile_text_runs_no_script(browser: Any, make_run: Maker, spec: Any) -> None:
+    evil = "</script><img src=x onerror=\"document.title='broken'\">" * 20
+    run = make_run(
+        [spec(accuracies=(0.5,), reason=evil, architecture=evil, parameters={"key": evil})],
+        command=evil,
+    )
+    metrics = run.trial_folder("t0000").metrics_file
+    line = json.loads(metrics.read_text())
+    line["losses"][evil] = 1.0
+    metrics.write_text(json.dumps(line) + "\n")
+    show(browser, write_report([run.path]).html, width=375)
+    assert browser.get_log("browser") == []
+    assert "broken" not in browser.title
+    width = browser.execute_script("return document.documentElement.scrollWidth")
+    assert width <= 375
+
+
+def test_sort_by_click(browser: Any, page: Path) -> None:
+    show(browser, page)
+    assert sorted_heads(browser) == {"rank": "ascending"}
+    before = names(browser)
+    head(browser, "trial").find_element(By.TAG_NAME, "button").click()
+    assert sorted_heads(browser) == {"trial": "ascending"}
+    after = names(browser)
+    assert after != before
+    assert after[:6] == sorted(before[:6])
+    assert set(after[6:]) == set(before[6:])
+    live = browser.find_element(By.CSS_SELECTOR, ".controls .live").text
+    assert live == "Sorted by Trial, ascending. 12 of 12 trials shown."
+    head(browser, "trial").find_element(By.TAG_NAME, "button").click()
+    assert sorted_heads(browser) == {"trial": "descending"}
+    assert names(browser)[:6] == after[:6][::-1]
+
+
+def test_sort_by_keyboard_never_mixes_complete_and_stopped(browser: Any, long_page: Path) -> None:
+    show(browser, long_page)
+    button = head(browser, "last").find_element(By.TAG_NAME, "button")
+    button.send_keys(Keys.ENTER)
+    assert sorted_heads(browser) == {"last": "descending"}
+    button.send_keys(Keys.SPACE)
+    assert sorted_heads(browser) == {"last": "ascending"}
+    everything = names(browser, shown_only=False)
+    assert everything[0] == "t0000"
+    assert set(everything[-2:]) == {"t0030", "t0031"}
+
+
+def test_filter_by_state(browser: Any, page: Path) -> None:
+    show(browser, page)
+    select = Select(browser.find_element(By.CSS_SELECTOR, ".controls select"))
+    select.select_by_value("stopped")
+    assert names(browser) == ["t0003", "t0005", "t0008", "t0010"]
+    live = browser.find_element(By.CSS_SELECTOR, ".controls .live").text
+    assert live == "4 of 12 trials shown."
+    select.select_by_value("complete")
+    assert len(names(browser)) == 6
+    assert not browser.find_element(By.CSS_SELECTOR, ".board tr.group").is_displayed()
+    select.select_by_value("")
+    assert len(names(browser)) == 12
+
+
+def test_first_twenty_then_all(browser: Any, long_page: Path) -> None:
+    show(browser, long_page)
+    more = browser.find_element(By.CSS_SELECTOR, ".controls .more")
+    assert len(names(browser)) == 20
+    assert more.text == "Show all 32"
+    more.click()
+    assert len(names(browser)) == 32
+    assert more.text == "Show the first 20"
+    more.click()
+    assert len(names(browser)) == 20
+
+
+def test_dark_theme_reaches_page_and_figures(browser: Any, page: Path) -> None:
+    script = """
+        const tick = document.querySelector('.canvas .xtick text');
+        return [getComputedStyle(document.body).backgroundColor,
+                getComputedStyle(document.body).color,
+                getComputedStyle(tick).fill]"""
+
+    def light(colour: str) -> bool:
+        return sum(int(part) for part in colour[4:-1].split(",")[:3]) > 3 * 128
+
+    show(browser, page)
+    assert [light(colour) for colour in browser.execute_script(script)] == [True, False, False]
+    set_theme(browser, dark=True)
+    WebDriverWait(browser, 5).until(lambda b: light(b.execute_script(script)[2]))
+    assert [light(colour) for colour in browser.execute_script(script)] == [False, True, True]
+
+
+@pytest.mark.parametrize("width", [375, 1280, 1920])
+def test_page_fits_its_width(browser: Any, page: Path, width: int) -> None:
+    show(browser, page, width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_has_contrast(browser: Any, page: Path, dark: bool) -> None:
+    show(browser, page, dark=dark)
+    script = """
+        const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+        const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
+          .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+          .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+        const ground = (element) => {
+          for (let at = element; at; at = at.parentElement) {
+            const rgb = parse(getComputedStyle(at).backgroundColor);
+            if (rgb.length < 4 || rgb[3] > 0) return rgb;
+          }
+          return [255, 255, 255];
+        };
+        const bad = [];
+        for (const element of document.querySelectorAll('body *:not(script):not(style)')) {
+          const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+          if (!own || element.closest('svg') || !element.offsetParent) continue;
+          const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
+          const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+          if (ratio < 4.5) bad.push(`${element.tagName}.${element.className}: ${ratio}`);
+        }
+        return bad"""
+    assert browser.execute_script(script) == []
+
+
+def test_page_without_a_script_shows_everything(browser: Any, long_page: Path) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(long_page.as_uri())
+        rows = browser.find_elements(By.CSS_SELECTOR, ".board tr.trial")
+        assert len(rows) == 32
+        assert all(row.is_displayed() for row in rows)
+        assert not browser.find_element(By.CSS_SELECTOR, ".controls").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
