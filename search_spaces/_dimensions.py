@@ -181,7 +181,8 @@ class SearchSpace:
         """The space with ranges of an experiment file in place of its own.
 
         Args:
-            ranges: by key: `{low, high}` or `{choices}` narrows or widens; a plain value fixes.
+            ranges: by key: `{low, high}` or `{choices}` narrows or widens, `{switch: false}` takes
+                the choice of 0 away; a plain value fixes.
 
         Raises:
             UsageError: if a key is no dimension, or a range does not suit it; all are named.
@@ -227,6 +228,8 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
             raise ValueError(f"got {given!r}, not a number")
         return given
     allowed = {"choices"} if dimension.kind == "choice" else {"low", "high"}
+    if dimension.switch:
+        allowed |= {"switch"}
     unknown = sorted(set(given) - allowed)
     if unknown or not given:
         raise ValueError(f"got {dict(given)!r}; a {dimension.kind} takes {sorted(allowed)}")
@@ -243,7 +246,10 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
         raise ValueError(f"low {low:g} is not below high {high:g}")
     if dimension.log and low <= 0:
         raise ValueError(f"low {low:g} must be above 0: the scale is logarithmic")
-    return replace(dimension, low=low, high=high)
+    switch = given.get("switch", dimension.switch)
+    if not isinstance(switch, bool):
+        raise ValueError(f"switch is {switch!r}; give true (may also be 0) or false")
+    return replace(dimension, low=low, high=high, switch=switch)
 
 
 def get_key(config: DistillationConfig, key: str) -> Any:

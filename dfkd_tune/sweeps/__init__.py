@@ -15,7 +15,15 @@ from dfkd_tune.sweeps._experiment import (
     resolve_experiment,
 )
 from dfkd_tune.sweeps._folder import Resume, check_writable
-from dfkd_tune.sweeps._machine import Allotment, allot, environment, package_version, usable_cpus
+from dfkd_tune.sweeps._machine import (
+    Allotment,
+    allot,
+    environment,
+    gpu_count,
+    package_version,
+    usable_cpus,
+)
+from dfkd_tune.sweeps._ray import ray_cluster
 from dfkd_tune.sweeps._sweep import SweepResult, run_sweep, teacher_cache, teacher_with_progress
 
 __all__ = [
@@ -31,8 +39,10 @@ __all__ = [
     "check_writable",
     "environment",
     "first_difference",
+    "gpu_count",
     "override",
     "package_version",
+    "ray_cluster",
     "read_experiment_file",
     "resolve_experiment",
     "run_distillation",

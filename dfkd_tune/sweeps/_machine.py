@@ -34,6 +34,11 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def gpu_count() -> int:
+    """CUDA GPUs of this machine."""
+    return torch.cuda.device_count()
+
+
 def environment() -> dict[str, Any]:
     """Versions and hardware, for the records."""
     return {
@@ -44,7 +49,7 @@ def environment() -> dict[str, Any]:
             "cpu": _cpu_name(),
             "cpu_cores": usable_cpus(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            "gpus": [torch.cuda.get_device_name(i) for i in range(gpu_count())],
             "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         },
         "git_commit": _git_commit(),

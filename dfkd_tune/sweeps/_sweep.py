@@ -27,7 +27,7 @@ from dfkd_tune.sweeps._folder import (
     owned,
     set_run_state,
 )
-from dfkd_tune.sweeps._machine import Allotment, allot, usable_cpus
+from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, usable_cpus
 from dfkd_tune.sweeps._ray import ray_cluster
 from dfkd_tune.sweeps._selection import best_complete_trial, select
 from trainables import Teacher, TeacherConfig, copy_teacher, prepare_teacher
@@ -109,7 +109,7 @@ def run_sweep(
     path = storage / experiment.name
     if address in (None, "local"):
         # Before anything is written or started: a request that cannot be met.
-        allot(experiment.resources, usable_cpus(), torch.cuda.device_count())
+        allot(experiment.resources, usable_cpus(), gpu_count())
     check_writable(storage)
     check_resume(path, resolved.identity_hash(), "sweep", resume)
     with owned(path):

@@ -1,0 +1,54 @@
+# Two commands need nothing but Python 3.11 or newer and make: `make demo` and `make test`.
+# Each makes a virtual environment in this folder, once, and installs the pinned versions into it.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+READY := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
+
+.PHONY: help setup demo test lint types imports check format clean
+
+help:
+	@echo "make demo   search on the embedded digits, then write and show where the report is"
+	@echo "make test   run all tests"
+	@echo "make check  linters, types and the direction of imports"
+	@echo "make format format the code"
+	@echo "make clean  remove the virtual environment and caches; runs/ stays"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found; install one, or give PYTHON=/path/to/python3"; exit 1; }
+	@echo "installing into $(VENV), once: some minutes and about 6 GB with PyTorch"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $(READY)
+
+demo: setup
+	@$(BIN)/dfkd-tune sweep experiments/digits.yaml
+
+test: setup
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy
+
+imports: setup
+	@$(BIN)/lint-imports
+
+check: lint types imports
+
+format: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

@@ -1,0 +1,96 @@
+"""The command line's root: errors become one line and an exit code."""
+
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+
+from dfkd_tune import __version__
+from dfkd_tune.cli import _inspect, _sweep, _teacher
+from dfkd_tune.errors import DfkdTuneError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="dfkd-tune",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Search for the best data-free distillation of an image classifier.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dfkd-tune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option(help="show the traceback of an error")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    """Search for the best data-free distillation of an image classifier."""
+
+
+app.command()(_sweep.sweep)
+app.command()(_sweep.distill)
+app.add_typer(_teacher.app, name="teacher")
+app.command()(_inspect.report)
+app.command()(_inspect.status)
+app.command("list")(_inspect.list_)
+app.command()(_inspect.doctor)
+
+
+def main() -> None:
+    """Run the command line; exit with 0 ok, 1 error, 2 usage, 3 failed trials, 130 interrupted."""
+    debug = "--debug" in sys.argv[1:]
+    if debug:
+        # Welcome anywhere in the line, not only before the command.
+        sys.argv = [sys.argv[0], *(arg for arg in sys.argv[1:] if arg != "--debug")]
+    sys.exit(run(debug))
+
+
+def run(debug: bool) -> int:
+    """Run what `sys.argv` asks for.
+
+    Args:
+        debug: show tracebacks.
+
+    Returns:
+        The exit code.
+    """
+    errors = Console(stderr=True)
+
+    def say(message: str) -> None:
+        if debug:
+            traceback.print_exc()
+        errors.print("error:", style="bold red", end=" ")
+        errors.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        result = app(standalone_mode=False)
+    except DfkdTuneError as error:
+        say(str(error))
+        return error.exit_code
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        say(error.format_message())
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        say(
+            f"unexpected {type(error).__name__}: {first_line}; this is a defect in dfkd-tune: "
+            f"run the command with --debug and report what it shows"
+        )
+        return 1
+    return result if isinstance(result, int) else 0

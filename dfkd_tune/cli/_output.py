@@ -1,0 +1,113 @@
+"""How results and errors are shown."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from reports import LeaderboardRow, RunSummary
+
+
+def command_line() -> str:
+    """The command as it was typed, quoted for a shell."""
+    return shlex.join(["dfkd-tune", *sys.argv[1:]])
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output, and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def print_table(
+    console: Console, title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """Print a table."""
+    table = Table(title=title or None, box=None, padding=(0, 2, 0, 0), title_justify="left")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as percent; a dash where there is none."""
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def _row(row: LeaderboardRow) -> list[str]:
+    rank = "-" if row.rank is None else str(row.rank)
+    steps = "-"
+    if row.student_steps is not None and row.total_student_steps:
+        steps = f"{row.student_steps} of {row.total_student_steps}"
+    parameters = "-" if row.parameters is None else f"{row.parameters:,}"
+    return [
+        rank,
+        row.trial + (" *" if row.selected else ""),
+        row.state,
+        row.origin or "-",
+        steps,
+        percent(row.last_accuracy),
+        row.student or "-",
+        parameters,
+    ]
+
+
+LEADERBOARD_HEADERS = (
+    "rank",
+    "trial",
+    "state",
+    "origin",
+    "student steps",
+    "validation",
+    "student",
+    "parameters",
+)
+
+
+def print_summary(console: Console, summary: RunSummary, most: int = 10) -> None:
+    """Print a run's verdict, its best trials, and how far it is."""
+    console.print()
+    console.print(summary.verdict, style="bold", highlight=False, soft_wrap=True)
+    console.print()
+    rows = summary.leaderboard[:most]
+    if rows:
+        print_table(console, "", LEADERBOARD_HEADERS, [_row(row) for row in rows])
+        notes = []
+        if summary.selected:
+            notes.append("* selected on the validation split")
+        if any(row.rank is None for row in rows):
+            notes.append("only complete trials are ranked: others trained less")
+        hidden = len(summary.leaderboard) - len(rows)
+        if hidden:
+            notes.append(f"{hidden} more in the report")
+        if notes:
+            console.print("; ".join(notes), style="dim", highlight=False, soft_wrap=True)
+        console.print()
+    console.print(summary.state_words, highlight=False, soft_wrap=True)
+
+
+def summary_json(summary: RunSummary) -> dict[str, Any]:
+    """A run's summary for `--json`."""
+    interval = summary.relative_accuracy
+    return {
+        "name": summary.name,
+        "kind": summary.kind,
+        "state": summary.state,
+        "verdict": summary.verdict,
+        "counts": dict(summary.counts),
+        "finished": summary.finished,
+        "planned": summary.planned,
+        "best_trial": summary.best.trial if summary.best else None,
+        "selected": summary.selected,
+        "best_validation_accuracy": summary.best.last_accuracy if summary.best else None,
+        "student_test_accuracy": summary.student_test_accuracy,
+        "teacher_test_accuracy": summary.teacher_test_accuracy,
+        "teacher_validation_accuracy": summary.teacher_validation_accuracy,
+        "relative_accuracy": interval.value if interval else None,
+        "relative_accuracy_interval": [interval.low, interval.high] if interval else None,
+    }
