@@ -28,6 +28,18 @@ class UnknownNameError(UsageError):
     """A name that no registry knows."""
 
 
+class SpaceError(UsageError):
+    """Ranges or values do not suit a search space.
+
+    Args:
+        problems: one line each, beginning with the key.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
 class TeacherError(DfkdTuneError):
     """A teacher's weights cannot be used."""
 

@@ -14,7 +14,7 @@ from optuna.distributions import (
 )
 
 from dfkd_tune.distillation import DistillationConfig
-from dfkd_tune.errors import UsageError, did_you_mean
+from dfkd_tune.errors import SpaceError, did_you_mean
 
 Value = str | int | float
 Kind = Literal["float", "int", "choice"]
@@ -118,7 +118,9 @@ class SearchSpace:
             return True
         value = params.get(condition.key, self.fixed.get(condition.key))
         if value is None and condition.key.endswith("?"):
-            weight = self.fixed.get(condition.key.removesuffix("?"))
+            # The switch itself is not asked: the weight is fixed, or always on.
+            key = condition.key.removesuffix("?")
+            weight = params.get(key, self.fixed.get(key))
             value = None if weight is None else ON if float(weight) > 0 else OFF
         return value in condition.values
 
@@ -142,7 +144,7 @@ class SearchSpace:
         """The parameters that stand for a configuration exactly.
 
         Raises:
-            UsageError: if a value of the configuration lies outside its range; all are named.
+            SpaceError: if a value of the configuration lies outside its range; all are named.
         """
         params: dict[str, Value] = {}
         problems = []
@@ -162,7 +164,7 @@ class SearchSpace:
                 )
             params[dimension.key] = value
         if problems:
-            raise UsageError("; ".join(problems))
+            raise SpaceError(problems)
         return params
 
     def configuration(
@@ -185,7 +187,7 @@ class SearchSpace:
                 the choice of 0 away; a plain value fixes.
 
         Raises:
-            UsageError: if a key is no dimension, or a range does not suit it; all are named.
+            SpaceError: if a key is no dimension, or a range does not suit it; all are named.
         """
         known = {dimension.key: dimension for dimension in self.dimensions}
         problems = []
@@ -206,7 +208,7 @@ class SearchSpace:
                 fixed[key] = result
                 del changed[key]
         if problems:
-            raise UsageError("; ".join(problems))
+            raise SpaceError(problems)
         return replace(self, dimensions=tuple(changed.values()), fixed=fixed)
 
 

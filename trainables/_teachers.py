@@ -42,15 +42,13 @@ class TeacherConfig(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A ready teacher.
+    """A ready teacher on disk.
 
     Args:
-        network: frozen, in evaluation mode, on the CPU.
         card: what it is and how good on train and validation; never on test.
         weights: its safetensors file.
     """
 
-    network: nn.Module
     card: TeacherCard
     weights: Path
 
@@ -107,7 +105,7 @@ def prepare_teacher(
     text = json.dumps(decides, sort_keys=True)
     recipe_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
     folder = cache / f"{benchmark.name}-{network_config.architecture}-{recipe_hash}"
-    cached = _cached(folder, network_config, benchmark)
+    cached = _cached(folder)
     if cached is not None:
         return cached
     began = time.perf_counter()
@@ -143,10 +141,10 @@ def prepare_teacher(
         created=now(),
     )
     write_record(folder / "card.json", card)
-    return Teacher(network=network, card=card, weights=folder / "weights.safetensors")
+    return Teacher(card=card, weights=folder / "weights.safetensors")
 
 
-def _cached(folder: Path, config: NetworkConfig, benchmark: Benchmark) -> Teacher | None:
+def _cached(folder: Path) -> Teacher | None:
     weights = folder / "weights.safetensors"
     try:
         card = read_record(folder / "card.json", TeacherCard)
@@ -154,7 +152,7 @@ def _cached(folder: Path, config: NetworkConfig, benchmark: Benchmark) -> Teache
         return None
     if not weights.is_file() or file_sha256(weights) != card.weights_sha256:
         return None
-    return Teacher(network=load_network(config, benchmark, weights), card=card, weights=weights)
+    return Teacher(card=card, weights=weights)
 
 
 def load_network(config: NetworkConfig, benchmark: Benchmark, weights: Path) -> nn.Module:

@@ -4,9 +4,9 @@ import sys
 import traceback
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
+from typer.exceptions import Abort, TyperException
 
 from dfkd_tune import __version__
 from dfkd_tune.cli import _inspect, _sweep, _teacher
@@ -79,9 +79,9 @@ def run(debug: bool) -> int:
     except DfkdTuneError as error:
         say(str(error))
         return error.exit_code
-    except click.exceptions.Abort:
+    except Abort:
         return INTERRUPTED
-    except click.ClickException as error:
+    except TyperException as error:
         say(error.format_message())
         return error.exit_code
     except KeyboardInterrupt:

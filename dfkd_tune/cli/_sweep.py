@@ -28,7 +28,6 @@ from dfkd_tune.sweeps import (
     usable_cpus,
 )
 from reports import summarise, write_report
-from trainables import copy_teacher
 
 ExperimentFile = Annotated[Path, typer.Argument(help="experiment file (YAML)", show_default=False)]
 Name = Annotated[str | None, typer.Option(help="of the run; the experiment's by default")]
@@ -211,13 +210,17 @@ def distill(
             gpus_per_trial=gpus_per_trial,
         )
 
-        def prepare(run: RunFolder) -> None:
-            teacher = teacher_with_progress(
-                resolved.benchmark, resolved.experiment.teacher, run.path.parent, console
-            )
-            copy_teacher(teacher, run.teacher_card_file, run.teacher_weights)
-
-        assignment = assignment_from_experiment(resolved, name, gpu_count(), prepare)
+        assignment = assignment_from_experiment(
+            resolved,
+            name,
+            gpu_count(),
+            lambda: teacher_with_progress(
+                resolved.benchmark,
+                resolved.experiment.teacher,
+                resolved.experiment.storage.absolute(),
+                console,
+            ),
+        )
     run = _distil_with_progress(assignment, resume, console)
     files = write_report([run.path])
     summary = summarise(run.path)

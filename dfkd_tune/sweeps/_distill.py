@@ -1,12 +1,11 @@
 """One distillation outside a search: the same trial, without Ray."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dfkd_tune.distillation import DistillationConfig, configuration_hash
-from dfkd_tune.errors import DivergedError, RunFolderError, StorageError
+from dfkd_tune.errors import DivergedError, RunFolderError
 from dfkd_tune.records import (
     FINAL_STATES,
     EpochRecord,
@@ -29,7 +28,7 @@ from dfkd_tune.sweeps._folder import (
 )
 from dfkd_tune.sweeps._machine import allot, usable_cpus
 from dfkd_tune.sweeps._selection import best_complete_trial
-from trainables import SavingConfig, run_trial, student_size
+from trainables import SavingConfig, Teacher, copy_teacher, run_trial, student_size
 
 TRIAL = "t0000"
 
@@ -45,7 +44,7 @@ class Assignment:
         experiment: what `experiment.json` will hold.
         identity: hash that the run folder must keep.
         saving: how often to evaluate and save.
-        prepare_teacher: puts the teacher into the run folder.
+        teacher: gives the teacher, training it where it must.
         original: the trial of a sweep that this one repeats, if any.
     """
 
@@ -55,7 +54,7 @@ class Assignment:
     experiment: dict[str, object]
     identity: str
     saving: SavingConfig
-    prepare_teacher: Callable[[RunFolder], None]
+    teacher: Callable[[], Teacher]
     original: Path | None = None
 
 
@@ -63,7 +62,7 @@ def assignment_from_experiment(
     resolved: ResolvedExperiment,
     name: str | None,
     gpus: int,
-    prepare_teacher: Callable[[RunFolder], None],
+    teacher: Callable[[], Teacher],
 ) -> Assignment:
     """Distil the experiment's recipe, its first point."""
     experiment = resolved.experiment
@@ -86,7 +85,7 @@ def assignment_from_experiment(
         experiment=resolved.record(),
         identity=f"{resolved.identity_hash()}-recipe",
         saving=experiment.saving,
-        prepare_teacher=prepare_teacher,
+        teacher=teacher,
     )
 
 
@@ -118,16 +117,6 @@ def assignment_from_run(
     card = read_record(run.teacher_card_file, TeacherCard)
     saving = SavingConfig.model_validate(experiment.get("saving", {}))
 
-    def copy_from_run(target: RunFolder) -> None:
-        try:
-            target.teacher_weights.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run.teacher_weights, target.teacher_weights)
-        except OSError as error:
-            raise StorageError(
-                f"cannot copy the teacher from {run.teacher_weights}: {error.strerror or error}"
-            ) from error
-        write_record(target.teacher_card_file, card)
-
     return Assignment(
         name=name or f"{run.path.name}-{trial}",
         storage=(storage or run.path.parent).absolute(),
@@ -137,7 +126,7 @@ def assignment_from_run(
         experiment=experiment,
         identity=f"{configuration_hash(config)}-{card.weights_sha256[:16]}",
         saving=saving,
-        prepare_teacher=copy_from_run,
+        teacher=lambda: Teacher(card=card, weights=run.teacher_weights),
         original=folder.path,
     )
 
@@ -164,9 +153,8 @@ def run_distillation(
     check_writable(assignment.storage)
     path = assignment.storage / assignment.name
     check_resume(path, assignment.identity, "distill", resume)
+    teacher = assignment.teacher()
     with owned(path):
-        folder = RunFolder(path)
-        assignment.prepare_teacher(folder)
         run, session = begin(
             path,
             assignment.experiment,
@@ -175,6 +163,7 @@ def run_distillation(
             identity=assignment.identity,
             name=assignment.name,
         )
+        copy_teacher(teacher, run.teacher_card_file, run.teacher_weights)
         trial = run.trial_folder(TRIAL)
         if not trial.trial_file.exists():
             trial.set_status("running", reason="waiting to start")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dfkd_tune.benchmarks import BENCHMARKS, Benchmark
 from dfkd_tune.distillation import METHODS, DistillationConfig, Method, build_generator
-from dfkd_tune.errors import ExperimentError, UsageError, did_you_mean
+from dfkd_tune.errors import ExperimentError, SpaceError, UsageError, did_you_mean
 from search_spaces import SPACES, SearchSpace
 from trainables import SavingConfig, TeacherConfig, teacher_network_config
 
@@ -263,8 +263,8 @@ def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment
             first_point = space.point(base)
         except ValidationError as error:
             problems += validation_lines(error, DistillationConfig, "space.ranges")
-        except UsageError as error:
-            problems += str(error).split("; settings.")
+        except SpaceError as error:
+            problems += error.problems
     if experiment is not None and benchmark is not None:
         problems += _cross_checks(experiment, benchmark, base, space)
     if problems or not (experiment and benchmark and method and base and space):
@@ -325,8 +325,8 @@ def _space(
         return None
     try:
         return SPACES[name].with_ranges({str(key): value for key, value in ranges.items()})
-    except UsageError as error:
-        problems += [f"space.ranges.{problem}" for problem in str(error).split("; ") if problem]
+    except SpaceError as error:
+        problems += [f"space.ranges.{problem}" for problem in error.problems]
     return None
 
 

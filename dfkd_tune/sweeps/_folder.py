@@ -56,7 +56,9 @@ def check_resume(path: Path, identity: str, kind: str, resume: Resume) -> bool:
     """
     folder = RunFolder(path)
     if not folder.run_file.exists():
-        if path.exists() and any(path.iterdir()):
+        # A command that was killed at its very start leaves a lock, perhaps half a record.
+        left = [] if not path.exists() else [p.name for p in path.iterdir()]
+        if any(name != folder.lock_file.name and not name.endswith(".partial") for name in left):
             raise RunFolderError(
                 f"{path} is not empty and no run folder; choose another --name or --storage"
             )
@@ -118,17 +120,6 @@ def begin(
     resumed = folder.run_file.exists()
     session = uuid.uuid4().hex[:12]
     created = read_record(folder.run_file, RunRecord).created if resumed else now()
-    write_json(folder.experiment_file, dict(experiment))
-    append_record(
-        folder.sessions_file,
-        SessionRecord(
-            session=session,
-            started=now(),
-            command=command,
-            resumed=resumed,
-            environment=environment(),
-        ),
-    )
     write_record(
         folder.run_file,
         RunRecord(
@@ -139,6 +130,17 @@ def begin(
             created=created,
             updated=now(),
             session=session,
+        ),
+    )
+    write_json(folder.experiment_file, dict(experiment))
+    append_record(
+        folder.sessions_file,
+        SessionRecord(
+            session=session,
+            started=now(),
+            command=command,
+            resumed=resumed,
+            environment=environment(),
         ),
     )
     return folder, session

@@ -5,6 +5,7 @@ that could disagree with them after a crash.
 """
 
 import hashlib
+import warnings
 from collections import deque
 from typing import Any
 
@@ -41,9 +42,12 @@ def sampler_for(kind: str, seed: int, number: int, startup: int) -> optuna.sampl
     own_seed = int.from_bytes(digest[:4], "big") >> 1
     if kind == "random":
         return optuna.samplers.RandomSampler(seed=own_seed)
-    return optuna.samplers.TPESampler(
-        seed=own_seed, n_startup_trials=startup, multivariate=True, group=True
-    )
+    with warnings.catch_warnings():
+        # `group` keeps conditional dimensions apart; it is marked experimental.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=own_seed, n_startup_trials=startup, multivariate=True, group=True
+        )
 
 
 def rebuild_study(

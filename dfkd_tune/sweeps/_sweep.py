@@ -112,8 +112,8 @@ def run_sweep(
         allot(experiment.resources, usable_cpus(), gpu_count())
     check_writable(storage)
     check_resume(path, resolved.identity_hash(), "sweep", resume)
+    teacher = teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
     with owned(path):
-        teacher = teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
         run, session = begin(
             path,
             resolved.record(),

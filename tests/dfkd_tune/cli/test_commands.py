@@ -1,0 +1,90 @@
+"""What the quick commands print."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dfkd_tune.cli._main import run
+
+
+@pytest.fixture
+def output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a command line that must succeed; gives what it printed on standard output."""
+
+    def call(*args: object) -> str:
+        monkeypatch.setattr("sys.argv", ["dfkd-tune", *(str(arg) for arg in args)])
+        code = run(debug=False)
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return said.out
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "expected"),
+    [
+        ("methods", "method", {"cgdd"}),
+        ("benchmarks", "benchmark", {"digits"}),
+        ("students", "student", {"convnet", "resnet8", "resnet14", "resnet20"}),
+        ("spaces", "space", {"cgdd"}),
+    ],
+)
+def test_lists(output: Any, kind: str, key: str, expected: set[str]) -> None:
+    rows = json.loads(output("list", kind, "--json"))
+    assert {row[key] for row in rows} == expected
+    text = output("list", kind)
+    assert all(name in text for name in expected)
+
+
+def test_generators_are_listed_with_their_conditionings(output: Any) -> None:
+    rows = json.loads(output("list", "generators", "--json"))
+    names = {row["generator"] for row in rows}
+    assert {"upsample", "dcgan", "embed_concat", "conditional_bn"} <= names
+
+
+def test_version(output: Any) -> None:
+    from dfkd_tune import __version__
+
+    assert output("--version").strip() == f"dfkd-tune {__version__}"
+
+
+def test_a_dry_run_writes_nothing(output: Any, tiny: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**tiny, "storage": str(tmp_path / "runs")}))
+    plan = json.loads(output("sweep", file, "--dry-run", "--json", "--trials", "7"))
+    assert plan["trials"] == 7
+    assert "36 student steps" in plan["a trial"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_teacher_is_trained_once_and_evaluated(output: Any, tmp_path: Path) -> None:
+    arguments = (
+        "teacher",
+        "train",
+        "digits",
+        "--arch",
+        "convnet",
+        "--width",
+        "0.25",
+        "--epochs",
+        "3",
+        "--storage",
+        tmp_path,
+        "--json",
+    )
+    first = json.loads(output(*arguments))
+    again = json.loads(output(*arguments))
+    assert again == first, "found in the cache, card and all"
+    score = json.loads(output("teacher", "evaluate", "digits", first["weights"], "--json"))
+    assert score == {"split": "validation", **first["scores"]["validation"]}
+    assert score["accuracy"] > 0.5
+    assert "test" not in first["scores"], "training a teacher never touches the test split"
+    text = output("teacher", "evaluate", "digits", first["weights"], "--split", "test")
+    assert text.startswith("test: ")

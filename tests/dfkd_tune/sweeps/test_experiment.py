@@ -1,0 +1,164 @@
+"""The experiment file is checked whole, and says what to mend."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dfkd_tune.errors import ExperimentError
+from dfkd_tune.sweeps import override, read_experiment_file, resolve_experiment
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def message(raw: dict[str, Any]) -> str:
+    with pytest.raises(ExperimentError) as caught:
+        resolve_experiment(raw, "my.yaml")
+    return str(caught.value)
+
+
+def test_the_shipped_experiments_are_valid() -> None:
+    files = sorted((REPOSITORY / "experiments").glob("*.yaml"))
+    assert files
+    for file in files:
+        resolve_experiment(read_experiment_file(file), str(file))
+
+
+def test_the_first_point_is_the_recipe_with_the_settings(tiny: dict[str, Any]) -> None:
+    resolved = resolve_experiment(tiny, "my.yaml")
+    assert resolved.base.student_objective.kd.temperature == 4.0
+    assert resolved.base.generator_objective.preset_label.weight == 1.0
+    assert resolved.base.schedule.epochs == 6
+    again = resolved.space.configuration(resolved.base, resolved.first_point)
+    assert again == resolved.base
+
+
+def test_all_errors_come_in_one_message_with_paths(tiny: dict[str, Any]) -> None:
+    tiny["benchmrk"] = 1
+    tiny["method"] = "cgd"
+    tiny["search"]["trails"] = 3
+    tiny["search"]["seed"] = "many"
+    tiny["resources"]["cpus_per_trial"] = 0
+    text = message(tiny)
+    assert text.startswith("my.yaml has 5 errors:")
+    assert "benchmrk: unknown key; did you mean 'benchmark'?" in text
+    assert "method: no method 'cgd'; did you mean 'cgdd'?" in text
+    assert "search.trails: unknown key; did you mean 'trials'?" in text
+    assert "search.seed: " in text
+    assert "'many'" in text
+    assert "resources.cpus_per_trial: " in text
+    assert "got 0" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("benchmark", "digit", "benchmark: no benchmark 'digit'; did you mean 'digits'?"),
+        ("method", 3, "method: Input should be a valid string; got 3"),
+        ("space.name", "cgd", "space.name: no search space 'cgd'; did you mean 'cgdd'?"),
+        ("settings.student.architecture", "resnet9", "there is no network 'resnet9'"),
+        ("teacher.architecture", "resnet9", "teacher.architecture: there is no network 'resnet9'"),
+        ("teacher.widht", 1, "teacher.widht: unknown key; did you mean 'width'?"),
+        ("settings.generater", {}, "settings.generater: unknown key; did you mean 'generator'?"),
+        (
+            "settings.generator_objective.preset_lable",
+            {"weight": 1},
+            "settings.generator_objective.preset_lable: unknown key; did you mean 'preset_label'?",
+        ),
+        (
+            "settings.student_objective.kd.weight",
+            -1,
+            "settings.student_objective.kd.weight: Input should be greater than or equal to 0",
+        ),
+        ("settings.schedule.epochs", "ten", "settings.schedule.epochs: "),
+        ("settings.schedule.mode", "two_stage", "needs schedule.generator_epochs of at least 1"),
+        ("settings.generator.architecture", "dcgan", "sides divisible by 16"),
+        ("settings.generator.conditioning", "concat", "settings.generator.conditioning: "),
+        ("space.ranges", {"student.widht": 1.0}, "space.ranges.student.widht: not searched"),
+        (
+            "space.ranges",
+            {"student_optimiser.learning_rate": {"low": 1.0, "high": 0.1}},
+            "low 1 is not below high 0.1",
+        ),
+        (
+            "space.ranges",
+            {"student.architecture": {"choices": ["convnet", "vgg"]}},
+            "space.ranges.student.architecture: 'vgg': there is no network 'vgg'",
+        ),
+        (
+            "space.ranges",
+            {"student_optimiser.learning_rate": {"low": 0.2, "high": 0.3}},
+            "the recipe's value 0.1 is outside the range 0.2 .. 0.3 (log)",
+        ),
+        ("search.scheduler.grace_epochs", 7, "more than the 6 epochs of a trial"),
+        ("search.time_budget", "soon", "search.time_budget: "),
+        ("name", "../escape", "name: "),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_path(
+    tiny: dict[str, Any], path: str, value: Any, expected: str
+) -> None:
+    if path == "space.ranges":
+        tiny["space"]["ranges"] |= value
+    else:
+        tiny = override(tiny, {path: value})
+    text = message(tiny)
+    assert expected in text
+    assert text.startswith("my.yaml: "), "one problem is one line"
+    assert "\n" not in text
+
+
+def test_grace_must_outlast_the_warm_up(tiny: dict[str, Any]) -> None:
+    tiny["settings"]["student_optimiser"] = {"warmup_epochs": 2}
+    assert "does not outlast the student's warm-up of 2 epochs; give at least 3" in message(tiny)
+
+
+def test_grace_by_default_covers_the_warm_up(tiny: dict[str, Any]) -> None:
+    tiny["settings"]["student_optimiser"] = {"warmup_epochs": 3}
+    del tiny["search"]["scheduler"]["grace_epochs"]
+    resolved = resolve_experiment(tiny, "my.yaml")
+    assert resolved.grace_epochs == 4
+    assert resolved.grace_student_steps == 4 * 3 * 2
+
+
+def test_the_identity_ignores_what_does_not_decide_the_trials(tiny: dict[str, Any]) -> None:
+    identity = resolve_experiment(tiny, "x").identity_hash()
+    same = {
+        "search.trials": 9,
+        "name": "other",
+        "storage": "elsewhere",
+        "resources.max_concurrent": 1,
+        "search.time_budget": "1h",
+    }
+    for key, value in same.items():
+        assert resolve_experiment(override(tiny, {key: value}), "x").identity_hash() == identity
+    other = {
+        "settings.schedule.epochs": 9,
+        "search.seed": 5,
+        "teacher.width": 1.0,
+        "space.ranges": {"generator.width": {"choices": [8]}},
+    }
+    for key, value in other.items():
+        assert resolve_experiment(override(tiny, {key: value}), "x").identity_hash() != identity
+
+
+def test_files_that_are_no_experiment(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.yaml"
+    with pytest.raises(ExperimentError, match="does not exist"):
+        read_experiment_file(missing)
+    for content, expected in (
+        ("a: [1", "line"),
+        ("- a\n- b\n", "holds no mapping"),
+        ("a: 1\na: 2\n", "the key 'a' is given twice"),
+        ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+    ):
+        file = tmp_path / "x.yaml"
+        file.write_text(content)
+        with pytest.raises(ExperimentError, match="(?s)" + expected.replace("(", r"\(")):
+            read_experiment_file(file)
+
+
+def test_numbers_in_exponent_form_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("a: 1e-3\nb: 1.5E2\nc: -2e4\nd: e3\n")
+    assert read_experiment_file(file) == {"a": 1e-3, "b": 150.0, "c": -2e4, "d": "e3"}
