@@ -239,6 +239,8 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
         choices = given["choices"]
         if not isinstance(choices, list) or not choices:
             raise ValueError(f"choices is {choices!r}; give a list of at least one value")
+        if len({str(choice) for choice in choices}) < len(choices):
+            raise ValueError(f"choices {choices!r} name a value twice")
         return replace(dimension, choices=tuple(choices))
     low, high = given.get("low", dimension.low), given.get("high", dimension.high)
     for name, value in (("low", low), ("high", high)):

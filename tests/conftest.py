@@ -77,18 +77,33 @@ def storage(teacher_storage: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_temp_dir() -> Iterator[str]:
-    """A short, private folder for Ray: its sockets' paths must not be long."""
+def ray_session() -> Iterator[None]:
+    """A local Ray of our own, with its own folder, shared by the sweeps of this process."""
     import shutil
     import tempfile
 
+    import ray
+
+    from dfkd_tune.sweeps import prepare_environment
+
+    prepare_environment(local=True)
+    # Short: the paths of its sockets must not be long.
     path = tempfile.mkdtemp(prefix="ray")
-    yield path
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _temp_dir=path,
+    )
+    yield
+    ray.shutdown()
     shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
-def sweep(ray_temp_dir: str) -> Callable[..., Any]:
+def sweep(ray_session: None) -> Callable[..., Any]:
     """Run a sweep of a raw experiment, quietly."""
     import io
 
@@ -101,7 +116,6 @@ def sweep(ray_temp_dir: str) -> Callable[..., Any]:
             resolve_experiment(raw, "tiny.yaml"),
             command="dfkd-tune sweep tiny.yaml",
             console=Console(file=io.StringIO()),
-            ray_temp_dir=ray_temp_dir,
             **options,
         )
 

@@ -4,11 +4,14 @@ from trainables._ray import BUDGET, VALUE, WORST_VALUE, distil_trial
 from trainables._teachers import (
     Teacher,
     TeacherConfig,
+    check_teacher,
     copy_teacher,
     load_network,
     prepare_teacher,
     score_teacher,
+    teacher_hash,
     teacher_network_config,
+    teacher_recipe,
 )
 from trainables._trials import (
     SavingConfig,
@@ -26,6 +29,7 @@ __all__ = [
     "SupersededError",
     "Teacher",
     "TeacherConfig",
+    "check_teacher",
     "copy_teacher",
     "distil_trial",
     "load_network",
@@ -33,6 +37,8 @@ __all__ = [
     "run_trial",
     "score_teacher",
     "student_size",
+    "teacher_hash",
     "teacher_network_config",
+    "teacher_recipe",
     "validation_scores",
 ]

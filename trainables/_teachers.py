@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +25,7 @@ from dfkd_tune.classifiers import (
     save_weights,
     train_classifier,
 )
-from dfkd_tune.errors import RunFolderError, StorageError
+from dfkd_tune.errors import RunFolderError, StorageError, TeacherError
 from dfkd_tune.evaluation import predict_logits, split_score
 from dfkd_tune.records import SplitScore, TeacherCard, now, read_record, write_record
 
@@ -37,7 +38,9 @@ class TeacherConfig(BaseModel):
     architecture: str | None = Field(default=None, description="the benchmark's own by default")
     width: float | None = Field(default=None, gt=0)
     weights: Path | None = Field(default=None, description=".safetensors, .pt or .pth state dict")
-    recipe: TrainingRecipe | None = Field(default=None, description="the benchmark's by default")
+    recipe: TrainingRecipe | None = Field(
+        default=None, description="what differs from the benchmark's"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,45 @@ def teacher_network_config(benchmark: Benchmark, config: TeacherConfig) -> Netwo
         architecture=config.architecture or benchmark.teacher.architecture,
         width=config.width or benchmark.teacher.width,
     )
+
+
+def teacher_recipe(benchmark: Benchmark, config: TeacherConfig) -> TrainingRecipe:
+    """The teacher's training: the benchmark's own, with what the experiment gives in its place."""
+    if config.recipe is None:
+        return benchmark.teacher_recipe
+    changes = {name: getattr(config.recipe, name) for name in config.recipe.model_fields_set}
+    return benchmark.teacher_recipe.model_copy(update=changes)
+
+
+def teacher_hash(benchmark: Benchmark, config: TeacherConfig) -> str:
+    """Hash of all that decides a teacher: data, network, and recipe or weights file.
+
+    Raises:
+        TeacherError: if there is no such weights file.
+    """
+    decides: dict[str, Any] = {
+        "benchmark": benchmark.name,
+        "data": benchmark.load("train").sha256(),
+        "network": teacher_network_config(benchmark, config).model_dump(mode="json"),
+    }
+    if config.weights is None:
+        decides["recipe"] = teacher_recipe(benchmark, config).model_dump(mode="json")
+    else:
+        if not config.weights.is_file():
+            raise TeacherError(f"weights file {config.weights} does not exist; check the path")
+        decides["weights"] = file_sha256(config.weights)
+    text = json.dumps(decides, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_teacher(benchmark: Benchmark, config: TeacherConfig) -> None:
+    """Check that a teacher's weights file can be read and fits; writes nothing.
+
+    Raises:
+        TeacherError: if not.
+    """
+    if config.weights is not None:
+        load_network(teacher_network_config(benchmark, config), benchmark, config.weights)
 
 
 def score_teacher(network: nn.Module, benchmark: Benchmark, split: Split) -> SplitScore:
@@ -89,21 +131,11 @@ def prepare_teacher(
         StorageError: if the cache cannot be written.
     """
     network_config = teacher_network_config(benchmark, config)
-    recipe = config.recipe or benchmark.teacher_recipe
-    data_hash = benchmark.load("train").sha256()
-    decides = {
-        "benchmark": benchmark.name,
-        "data": data_hash,
-        "network": network_config.model_dump(mode="json"),
-    }
+    recipe = teacher_recipe(benchmark, config)
     if config.weights is not None:
         network = build_classifier(network_config, benchmark.inputs, seed=0)
         load_weights(network, config.weights)
-        decides["weights"] = file_sha256(config.weights)
-    else:
-        decides["recipe"] = recipe.model_dump(mode="json")
-    text = json.dumps(decides, sort_keys=True)
-    recipe_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
+    recipe_hash = teacher_hash(benchmark, config)
     folder = cache / f"{benchmark.name}-{network_config.architecture}-{recipe_hash}"
     cached = _cached(folder)
     if cached is not None:
@@ -132,7 +164,7 @@ def prepare_teacher(
         recipe=recipe.model_dump(mode="json") if config.weights is None else {},
         recipe_hash=recipe_hash,
         weights_sha256=weights_sha256,
-        data_hash=data_hash,
+        data_hash=benchmark.load("train").sha256(),
         scores={
             split: score_teacher(network, benchmark, split) for split in ("train", "validation")
         },

@@ -41,7 +41,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         TeacherError: if the file is missing, damaged, or would need to run code to load.
     """
     if not path.is_file():
-        raise TeacherError(f"weights file {path} does not exist; check teacher.weights")
+        raise TeacherError(f"weights file {path} does not exist; check the path")
     if path.suffix not in {".safetensors", ".pt", ".pth"}:
         raise TeacherError(
             f"weights file {path} has the ending '{path.suffix}'; give a .safetensors, .pt or .pth"
@@ -102,6 +102,6 @@ def load_weights(network: nn.Module, path: Path) -> None:
         ]
         raise TeacherError(
             f"weights file {path} does not fit the network: tensors {', '.join(found)}; "
-            f"check teacher.architecture and teacher.width"
+            f"check the architecture and width that are given for it"
         )
     network.load_state_dict(state)

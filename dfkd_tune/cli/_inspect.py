@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from dfkd_tune.benchmarks import BENCHMARKS
 from dfkd_tune.classifiers import CLASSIFIERS, NetworkConfig
-from dfkd_tune.cli._output import print_json, print_summary, print_table, summary_json
+from dfkd_tune.cli._output import make_console, print_json, print_summary, print_table, summary_json
 from dfkd_tune.distillation import CONDITIONINGS, GENERATORS, METHODS
 from dfkd_tune.errors import DfkdTuneError, StorageError
 from dfkd_tune.sweeps import check_writable, environment, package_version, ray_cluster, usable_cpus
@@ -35,7 +34,7 @@ def report(
     if as_json:
         print_json({"report": str(files.html), "summary": str(files.summary_json)})
     else:
-        Console().print(f"report: {files.html}", highlight=False, soft_wrap=True)
+        make_console().print(f"report: {files.html}", highlight=False, soft_wrap=True)
 
 
 def status(
@@ -47,7 +46,7 @@ def status(
     if as_json:
         print_json(summary_json(summary))
     else:
-        print_summary(Console(), summary)
+        print_summary(make_console(), summary)
 
 
 def list_(
@@ -60,7 +59,7 @@ def list_(
         print_json(rows)
         return
     headers = list(rows[0])
-    print_table(Console(), "", headers, [[str(row[key]) for key in headers] for row in rows])
+    print_table(make_console(), "", headers, [[str(row[key]) for key in headers] for row in rows])
 
 
 def _rows(kind: Kind) -> list[dict[str, Any]]:
@@ -145,7 +144,7 @@ def doctor(
         print_json(checks)
     else:
         rows = [["ok" if c["ok"] else "PROBLEM", c["check"], c["found"]] for c in checks]
-        print_table(Console(), "", ["", "check", "found"], rows)
+        print_table(make_console(), "", ["", "check", "found"], rows)
     if not all(c["ok"] for c in checks):
         raise typer.Exit(1)
 

@@ -82,7 +82,9 @@ def run(debug: bool) -> int:
     except Abort:
         return INTERRUPTED
     except TyperException as error:
-        say(error.format_message())
+        # Without a command, typer has printed the help and says nothing more.
+        if error.format_message():
+            say(error.format_message())
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

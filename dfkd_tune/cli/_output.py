@@ -17,6 +17,15 @@ def command_line() -> str:
     return shlex.join(["dfkd-tune", *sys.argv[1:]])
 
 
+def make_console(as_json: bool = False) -> Console:
+    """The console for people: standard error where standard output carries JSON.
+
+    Where there is no terminal, lines are 120 wide rather than 80, so that tables stay whole.
+    """
+    console = Console(stderr=as_json)
+    return console if console.is_terminal else Console(stderr=as_json, width=120)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output, and nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")

@@ -7,7 +7,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dfkd_tune.cli._output import command_line, print_json, print_summary, summary_json
+from dfkd_tune.cli._output import (
+    command_line,
+    make_console,
+    print_json,
+    print_summary,
+    summary_json,
+)
 from dfkd_tune.errors import DfkdTuneError, DivergedError, UsageError
 from dfkd_tune.records import EpochRecord, RunFolder
 from dfkd_tune.sweeps import (
@@ -28,6 +34,7 @@ from dfkd_tune.sweeps import (
     usable_cpus,
 )
 from reports import summarise, write_report
+from trainables import check_teacher
 
 ExperimentFile = Annotated[Path, typer.Argument(help="experiment file (YAML)", show_default=False)]
 Name = Annotated[str | None, typer.Option(help="of the run; the experiment's by default")]
@@ -114,23 +121,28 @@ def sweep(
         seed=seed,
         time_budget=time_budget,
     )
-    console = Console(stderr=as_json)
+    console = make_console(as_json)
     if dry_run:
-        plan = _plan(resolved)
+        check_teacher(resolved.benchmark, resolved.experiment.teacher)
+        plan = _plan(resolved, address)
         if as_json:
             print_json(plan)
         else:
             for key, value in plan.items():
                 console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
         return
-    result = run_sweep(
-        resolved,
-        command=command_line(),
-        console=console,
-        address=address,
-        resume=resume,
-        retry_failed=retry_failed,
-    )
+    try:
+        result = run_sweep(
+            resolved,
+            command=command_line(),
+            console=console,
+            address=address,
+            resume=resume,
+            retry_failed=retry_failed,
+        )
+    except KeyboardInterrupt:
+        _say_how_to_go_on(console)
+        raise
     files = write_report([result.run.path])
     summary = summarise(result.run.path)
     if as_json:
@@ -138,10 +150,14 @@ def sweep(
     else:
         print_summary(console, summary)
         console.print(f"report: {_short(files.html)}", highlight=False, soft_wrap=True)
-    if result.ending == "interrupted":
-        console.print(f"to go on: {command_line()}", highlight=False, soft_wrap=True, style="bold")
+    if result.unfinished:
+        _say_how_to_go_on(console)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
+
+
+def _say_how_to_go_on(console: Console) -> None:
+    console.print(f"to go on: {command_line()}", highlight=False, soft_wrap=True, style="bold")
 
 
 def _short(path: Path) -> str:
@@ -151,17 +167,19 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _plan(resolved: ResolvedExperiment) -> dict[str, Any]:
+def _plan(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]:
     """What a sweep would do, as far as it can be told beforehand."""
     experiment = resolved.experiment
-    allotment = allot(experiment.resources, usable_cpus(), gpu_count())
+    running = f"on the cluster at {address}, which is asked at the start"
+    if address in (None, "local"):
+        running = str(allot(experiment.resources, usable_cpus(), gpu_count()))
     schedule = resolved.base.schedule
     return {
         "run folder": str(experiment.storage.absolute() / experiment.name),
         "benchmark": resolved.benchmark.title,
         "method": f"{resolved.method.name} ({resolved.method.source})",
         "trials": experiment.search.trials,
-        "running": str(allotment),
+        "running": running,
         "a trial": f"{schedule.total_student_steps} student steps in {schedule.total_epochs} "
         f"epochs; may be stopped after {resolved.grace_student_steps}",
         "searched": ", ".join(dimension.key for dimension in resolved.space.dimensions),
@@ -177,17 +195,19 @@ def distill(
     trial: Annotated[
         str | None, typer.Option(help="of the run; the selected one by default")
     ] = None,
-    name: Name = None,
+    name: Annotated[
+        str | None, typer.Option(help="of the new run; NAME-recipe or RUN-TRIAL by default")
+    ] = None,
     storage: Storage = None,
     epochs: Epochs = None,
-    seed: Seed = None,
+    seed: Annotated[int | None, typer.Option(help="of training")] = None,
     cpus_per_trial: CpusPerTrial = None,
     gpus_per_trial: GpusPerTrial = None,
     resume: ResumeOption = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Distil once, without a search: an experiment's recipe, or a trial of a run again."""
-    console = Console(stderr=as_json)
+    console = make_console(as_json)
     if source.is_dir():
         for flag, value in (
             ("--epochs", epochs),
@@ -213,7 +233,6 @@ def distill(
         assignment = assignment_from_experiment(
             resolved,
             name,
-            gpu_count(),
             lambda: teacher_with_progress(
                 resolved.benchmark,
                 resolved.experiment.teacher,
@@ -259,5 +278,5 @@ def _distil_with_progress(assignment: Assignment, resume: Resume, console: Conso
                 f"the distillation diverged: {error}; lower a learning rate or that term's weight"
             ) from error
         except KeyboardInterrupt:
-            console.print(f"to go on: {command_line()}", highlight=False, soft_wrap=True)
+            _say_how_to_go_on(console)
             raise

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dfkd_tune.benchmarks import Split, get_benchmark
 from dfkd_tune.classifiers import CLASSIFIERS, TrainingRecipe
-from dfkd_tune.cli._output import percent, print_json
+from dfkd_tune.cli._output import make_console, percent, print_json
 from dfkd_tune.errors import UsageError, unknown_name
 from dfkd_tune.records import TeacherCard, read_record
 from dfkd_tune.sweeps import check_writable, teacher_with_progress
@@ -56,7 +56,7 @@ def train(
         problem = error.errors()[0]
         flag = "--" + str(problem["loc"][0]).replace("_", "-")
         raise UsageError(f"{flag} is {problem['input']}: {problem['msg']}") from error
-    console = Console(stderr=as_json)
+    console = make_console(as_json)
     check_writable(storage)
     teacher = teacher_with_progress(target, _config(arch, width, None, recipe), storage, console)
     if as_json:
@@ -97,7 +97,7 @@ def evaluate(
     if as_json:
         print_json({"split": split, **score.model_dump()})
         return
-    Console().print(
+    make_console().print(
         f"{split}: {percent(score.accuracy)} ({score.correct} of {score.images} images)",
         highlight=False,
     )

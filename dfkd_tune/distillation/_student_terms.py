@@ -10,6 +10,7 @@ from torch.nn import functional
 from dfkd_tune.distillation._divergences import Divergence, divergence
 from dfkd_tune.distillation._step import Step
 from dfkd_tune.distillation._terms import LossTerm, TermSettings, loss_term
+from dfkd_tune.errors import UsageError
 
 
 class KnowledgeDistillation(TermSettings):
@@ -91,12 +92,21 @@ def attention_transfer(settings: AttentionTransfer, step: Step) -> Tensor:
     """Sum over stages of the distance between attention maps; sizes are matched by interpolation.
 
     Where the networks have different numbers of stages, they are paired from the deepest up.
+
+    Raises:
+        UsageError: if `stages` names one that the networks do not share.
     """
     teacher, student = step.teacher.stages, step.student_pass.stages
     count = min(len(teacher), len(student))
     pairs = list(zip(teacher[-count:], student[-count:], strict=True))
     if settings.stages != "all":
-        pairs = [pairs[index] for index in settings.stages if index < len(pairs)]
+        beyond = [index for index in settings.stages if not 0 <= index < count]
+        if beyond:
+            raise UsageError(
+                f"student_objective.attention_transfer.stages names {beyond}, and the networks "
+                f"share {count} stages; give indices from 0 to {count - 1}"
+            )
+        pairs = [pairs[index] for index in settings.stages]
     total = torch.zeros((), device=step.images.device)
     for t, s in pairs:
         if s.shape[2:] != t.shape[2:]:

@@ -23,7 +23,7 @@ from dfkd_tune.sweeps._machine import (
     package_version,
     usable_cpus,
 )
-from dfkd_tune.sweeps._ray import ray_cluster
+from dfkd_tune.sweeps._ray import prepare_environment, ray_cluster
 from dfkd_tune.sweeps._sweep import SweepResult, run_sweep, teacher_cache, teacher_with_progress
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "gpu_count",
     "override",
     "package_version",
+    "prepare_environment",
     "ray_cluster",
     "read_experiment_file",
     "resolve_experiment",

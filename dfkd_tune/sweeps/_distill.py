@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfkd_tune.distillation import DistillationConfig, configuration_hash
-from dfkd_tune.errors import DivergedError, RunFolderError
+from dfkd_tune.errors import DfkdTuneError, DivergedError, ResourceError, RunFolderError
 from dfkd_tune.records import (
-    FINAL_STATES,
     EpochRecord,
     RunFolder,
     TeacherCard,
@@ -26,7 +25,7 @@ from dfkd_tune.sweeps._folder import (
     owned,
     set_run_state,
 )
-from dfkd_tune.sweeps._machine import allot, usable_cpus
+from dfkd_tune.sweeps._machine import allot, gpu_count, usable_cpus
 from dfkd_tune.sweeps._selection import best_complete_trial
 from trainables import SavingConfig, Teacher, copy_teacher, run_trial, student_size
 
@@ -61,12 +60,11 @@ class Assignment:
 def assignment_from_experiment(
     resolved: ResolvedExperiment,
     name: str | None,
-    gpus: int,
     teacher: Callable[[], Teacher],
 ) -> Assignment:
     """Distil the experiment's recipe, its first point."""
     experiment = resolved.experiment
-    allotment = allot(experiment.resources, usable_cpus(), gpus)
+    allotment = allot(experiment.resources, usable_cpus(), gpu_count())
     return Assignment(
         name=name or f"{experiment.name}-recipe",
         storage=experiment.storage.absolute(),
@@ -112,6 +110,11 @@ def assignment_from_run(
         span = f"it has {known[0]} to {known[-1]}" if known else "it has none"
         raise RunFolderError(f"{run.path} has no trial '{trial}'; {span}")
     record = folder.trial()
+    if record.device != "cpu" and not gpu_count():
+        raise ResourceError(
+            f"{folder.path} was distilled on a GPU and this machine has none; repeat it on one "
+            f"that has, or distil its experiment here"
+        )
     config = DistillationConfig.model_validate(record.configuration)
     experiment = run.experiment()
     card = read_record(run.teacher_card_file, TeacherCard)
@@ -168,9 +171,13 @@ def run_distillation(
         if not trial.trial_file.exists():
             trial.set_status("running", reason="waiting to start")
             write_record(trial.trial_file, assignment.trial)
-        if trial.status().state in FINAL_STATES:
-            set_run_state(run, "complete", "had ended already")
+        status = trial.status()
+        if status.state == "complete":
+            set_run_state(run, "complete", "one trial")
             return run
+        if status.state == "diverged":
+            set_run_state(run, "complete", status.reason)
+            raise DfkdTuneError(f"{trial.path} had diverged already: {status.reason}")
         try:
             run_trial(run, TRIAL, session=session, saving=assignment.saving, on_epoch=on_epoch)
         except KeyboardInterrupt:

@@ -4,18 +4,18 @@ import hashlib
 import json
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dfkd_tune.benchmarks import BENCHMARKS, Benchmark
 from dfkd_tune.distillation import METHODS, DistillationConfig, Method, build_generator
 from dfkd_tune.errors import ExperimentError, SpaceError, UsageError, did_you_mean
 from search_spaces import SPACES, SearchSpace
-from trainables import SavingConfig, TeacherConfig, teacher_network_config
+from trainables import SavingConfig, TeacherConfig, teacher_network_config, teacher_recipe
 
 
 class _Section(BaseModel):
@@ -55,7 +55,9 @@ class SearchConfig(_Section):
     scheduler: SchedulerConfig = SchedulerConfig()
     trials: int = Field(default=20, ge=1)
     time_budget: str | None = Field(
-        default=None, pattern=r"^\d+(\.\d+)?[smh]$", description="such as 90s, 30m, 2h"
+        default=None,
+        pattern=r"^[1-9]\d*[smh]$",
+        description="such as 90s, 30m, 2h",
     )
     seed: int = Field(default=0, ge=0, lt=2**31)
 
@@ -69,6 +71,13 @@ class ResourcesConfig(_Section):
     )
     max_concurrent: int | None = Field(default=None, ge=1, description="as many as fit, by default")
     retries: int = Field(default=1, ge=0, description="of a trial whose process dies")
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _shareable(cls, value: float | str) -> float | str:
+        if isinstance(value, str) or 0 <= value <= 1 or (value > 0 and value == int(value)):
+            return value
+        raise ValueError("give 0, a fraction up to 1, a whole number, or auto")
 
 
 class Experiment(_Section):
@@ -111,12 +120,16 @@ class ResolvedExperiment:
     def identity_hash(self) -> str:
         """Hash of all that decides which trials the run may hold; not their number, nor where."""
         experiment = self.experiment
-        teacher = experiment.teacher.model_dump(mode="json")
+        teacher = experiment.teacher
         decides = {
             "benchmark": self.benchmark.name,
-            "teacher": teacher,
+            "teacher": {
+                "network": teacher_network_config(self.benchmark, teacher).model_dump(mode="json"),
+                "recipe": teacher_recipe(self.benchmark, teacher).model_dump(mode="json"),
+                "weights": str(teacher.weights) if teacher.weights else None,
+            },
             "base": self.base.model_dump(mode="json"),
-            "space": [repr(dimension) for dimension in self.space.dimensions],
+            "space": [repr(replace(d, source="")) for d in self.space.dimensions],
             "fixed": dict(self.space.fixed),
             "search": experiment.search.model_dump(mode="json", exclude={"trials", "time_budget"}),
         }
@@ -266,7 +279,7 @@ def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment
         except SpaceError as error:
             problems += error.problems
     if experiment is not None and benchmark is not None:
-        problems += _cross_checks(experiment, benchmark, base, space)
+        problems += _cross_checks(experiment, benchmark, base, None if problems else space)
     if problems or not (experiment and benchmark and method and base and space):
         raise ExperimentError(_message(where, problems))
     return ResolvedExperiment(
@@ -292,6 +305,8 @@ def _base(
     settings = raw.get("settings", {})
     if method is None or not isinstance(settings, Mapping):
         return None
+    if "method" in settings:
+        problems.append("settings.method: follows from method; take it out")
     try:
         return DistillationConfig.model_validate(_merged(method.recipe.model_dump(), settings))
     except ValidationError as error:
@@ -386,6 +401,9 @@ def _choice_problems(space: SearchSpace, base: DistillationConfig) -> list[str]:
     return problems
 
 
+_UNION_BRANCH = re.compile(r"^(float|int|str|bool|(literal|tuple|function-\w+)\[.*\])$")
+
+
 def validation_lines(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
     """One line per problem: the key's path, what is wrong, what was given, what is allowed.
 
@@ -396,7 +414,7 @@ def validation_lines(error: ValidationError, model: type[BaseModel], prefix: str
     """
     lines: dict[str, str] = {}
     for problem in error.errors():
-        location = [str(part) for part in problem["loc"]]
+        location = [str(part) for part in problem["loc"] if not _UNION_BRANCH.match(str(part))]
         path = ".".join([part for part in [prefix] if part] + location) or "the file"
         if problem["type"] == "extra_forbidden":
             known = _fields(model, location[:-1])
@@ -405,8 +423,8 @@ def validation_lines(error: ValidationError, model: type[BaseModel], prefix: str
             text = "is missing; give it"
         else:
             text = f"{problem['msg'].removeprefix('Value error, ')}; got {_short(problem['input'])}"
-        # Of a union, pydantic names every branch: the first line says enough.
-        lines.setdefault(path, f"{path}: {text}")
+        # Of a union, pydantic names every branch.
+        lines[path] = f"{lines[path]}; or: {text}" if path in lines else f"{path}: {text}"
     return list(lines.values())
 
 
@@ -434,4 +452,4 @@ def seconds(duration: str | None) -> float | None:
     """Read a checked duration such as 90s, 30m or 2h."""
     if duration is None:
         return None
-    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]

@@ -134,10 +134,6 @@ def allot(resources: ResourcesConfig, total_cpus: float, total_gpus: float) -> A
     gpus = resources.gpus_per_trial
     if gpus == "auto":
         gpus = 1.0 if total_gpus >= 1 else 0.0
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise ResourceError(
-            f"resources.gpus_per_trial is {gpus:g}; give 0, a fraction up to 1, or a whole number"
-        )
     if resources.cpus_per_trial > total_cpus:
         raise ResourceError(
             f"{resources.cpus_per_trial} CPUs per trial are asked for, there are {total_cpus:g}; "

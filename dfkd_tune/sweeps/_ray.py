@@ -44,13 +44,12 @@ def prepare_environment(local: bool) -> None:
 
 
 @contextmanager
-def ray_cluster(address: str | None, cpus: int, temp_dir: str | None = None) -> Iterator[Any]:
+def ray_cluster(address: str | None, cpus: int) -> Iterator[Any]:
     """Have Ray running while the block runs.
 
     Args:
         address: of a cluster; None or `local` starts one of our own on this machine.
         cpus: for one of our own.
-        temp_dir: for one of our own; Ray's default where None.
 
     Yields:
         The resources of the cluster, by name.
@@ -62,9 +61,13 @@ def ray_cluster(address: str | None, cpus: int, temp_dir: str | None = None) -> 
     prepare_environment(local)
     import ray
 
+    if ray.is_initialized():
+        # The caller's own, as in a notebook: used as it is, and left running.
+        yield ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return
     started: dict[str, Any] = {"address": address or "local"}
     if local:
-        started |= {"num_cpus": cpus, "include_dashboard": False, "_temp_dir": temp_dir}
+        started |= {"num_cpus": cpus, "include_dashboard": False}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -124,6 +124,8 @@ class RecordedSearch(Searcher):
             for folder in run.trial_folders()
             if folder.status().state not in FINAL_STATES
         )
+        numbers = [folder.trial().number for folder in run.trial_folders()]
+        self.next_number = max(numbers, default=-1) + 1
         self.names: dict[str, str] = {}
 
     @override
@@ -147,7 +149,7 @@ class RecordedSearch(Searcher):
 
     def _propose(self) -> str:
         resolved, search = self.resolved, self.resolved.experiment.search
-        number = len(self.study.trials)
+        number, self.next_number = self.next_number, self.next_number + 1
         self.study.sampler = sampler_for(search.sampler, search.seed, number, search.startup_trials)
         if number == 0:
             self.study.enqueue_trial(dict(resolved.first_point))

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dfkd_tune.benchmarks import Benchmark
+from dfkd_tune.classifiers import file_sha256
+from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._folder import (
@@ -30,7 +32,7 @@ from dfkd_tune.sweeps._folder import (
 from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, usable_cpus
 from dfkd_tune.sweeps._ray import ray_cluster
 from dfkd_tune.sweeps._selection import best_complete_trial, select
-from trainables import Teacher, TeacherConfig, copy_teacher, prepare_teacher
+from trainables import Teacher, TeacherConfig, copy_teacher, prepare_teacher, teacher_hash
 
 Ending = Literal["complete", "interrupted"]
 
@@ -43,11 +45,13 @@ class SweepResult:
         run: its folder.
         ending: complete, or interrupted by a person.
         failed: trials that failed.
+        unfinished: trials that would go on if the command were given again.
     """
 
     run: RunFolder
     ending: Ending
     failed: int
+    unfinished: int
 
     @property
     def exit_code(self) -> int:
@@ -88,7 +92,6 @@ def run_sweep(
     address: str | None = None,
     resume: Resume = "auto",
     retry_failed: bool = False,
-    ray_temp_dir: str | None = None,
 ) -> SweepResult:
     """Run a sweep, or go on with it.
 
@@ -99,7 +102,6 @@ def run_sweep(
         address: of a Ray cluster; a local one is started where None.
         resume: whether to go on with a run of the same name.
         retry_failed: also try failed trials again.
-        ray_temp_dir: of a local Ray.
 
     Raises:
         DfkdTuneError: for whatever a person must mend first.
@@ -112,7 +114,9 @@ def run_sweep(
         allot(experiment.resources, usable_cpus(), gpu_count())
     check_writable(storage)
     check_resume(path, resolved.identity_hash(), "sweep", resume)
-    teacher = teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
+    teacher = _own_teacher(RunFolder(path), resolved) or teacher_with_progress(
+        resolved.benchmark, experiment.teacher, storage, console
+    )
     with owned(path):
         run, session = begin(
             path,
@@ -122,7 +126,8 @@ def run_sweep(
             identity=resolved.identity_hash(),
             name=experiment.name,
         )
-        copy_teacher(teacher, run.teacher_card_file, run.teacher_weights)
+        if teacher.weights != run.teacher_weights:
+            copy_teacher(teacher, run.teacher_card_file, run.teacher_weights)
         accuracy = teacher.card.scores["validation"].accuracy
         console.print(
             f"teacher {teacher.card.architecture} x {teacher.card.width:g}: "
@@ -130,21 +135,46 @@ def run_sweep(
             highlight=False,
         )
         try:
-            ending = _search(
-                run, resolved, session, console, address, retry_failed, ray_temp_dir, accuracy
-            )
+            ending = _search(run, resolved, session, console, address, retry_failed, accuracy)
+        except KeyboardInterrupt:
+            _mark_interrupted(run)
+            set_run_state(run, "interrupted", "ended by a person; the same command goes on")
+            raise
         except BaseException as error:
             set_run_state(run, "failed", f"{type(error).__name__}: {error}")
             raise
         return _conclude(run, resolved, session, ending)
 
 
-def _conclude(
-    run: RunFolder, resolved: ResolvedExperiment, session: str, ending: Ending
-) -> SweepResult:
+def _own_teacher(run: RunFolder, resolved: ResolvedExperiment) -> Teacher | None:
+    """The teacher that a run has already: all its trials must have the same one.
+
+    Raises:
+        RunFolderError: if the experiment's teacher is another one by now.
+    """
+    card = run.teacher_card()
+    if card is None:
+        return None
+    if card.recipe_hash != teacher_hash(resolved.benchmark, resolved.experiment.teacher):
+        raise RunFolderError(
+            f"the teacher has changed since {run.path} was begun (its weights file, or its data); "
+            f"put the old one back, or choose another --name"
+        )
+    if not run.teacher_weights.is_file() or file_sha256(run.teacher_weights) != card.weights_sha256:
+        return None
+    return Teacher(card=card, weights=run.teacher_weights)
+
+
+def _mark_interrupted(run: RunFolder) -> None:
     for folder in run.trial_folders():
         if folder.status().state not in FINAL_STATES:
             folder.set_status("interrupted", reason="goes on when the sweep is resumed")
+
+
+def _conclude(
+    run: RunFolder, resolved: ResolvedExperiment, session: str, ending: Ending
+) -> SweepResult:
+    _mark_interrupted(run)
     states = [folder.status().state for folder in run.trial_folders()]
     if ending == "interrupted":
         set_run_state(run, "interrupted", "ended by a person; the same command goes on")
@@ -157,7 +187,12 @@ def _conclude(
         else:
             select(run, resolved.benchmark, resolved.experiment.search.objective, session)
         set_run_state(run, "complete", message)
-    return SweepResult(run=run, ending=ending, failed=states.count("failed"))
+    return SweepResult(
+        run=run,
+        ending=ending,
+        failed=states.count("failed"),
+        unfinished=states.count("interrupted"),
+    )
 
 
 def _search(
@@ -167,7 +202,6 @@ def _search(
     console: Console,
     address: str | None,
     retry_failed: bool,
-    ray_temp_dir: str | None,
     teacher_accuracy: float,
 ) -> Ending:
     experiment = resolved.experiment
@@ -179,7 +213,7 @@ def _search(
     if len(done) >= experiment.search.trials and len(done) == len(run.trial_folders()):
         console.print("all trials have ended already", highlight=False)
         return "complete"
-    with ray_cluster(address, usable_cpus(), ray_temp_dir) as cluster:
+    with ray_cluster(address, usable_cpus()) as cluster:
         allotment = allot(experiment.resources, cluster.get("CPU", 0), cluster.get("GPU", 0))
         with _interruptible() as interrupted:
             _tune(run, resolved, session, console, allotment, teacher_accuracy, interrupted)

@@ -74,9 +74,18 @@ def teacher_validation_accuracy(run: RunData) -> float | None:
 
 
 def rank_trials(run: RunData) -> tuple[TrialData, ...]:
-    """The complete trials, highest last validation accuracy first; of equals, the earlier one."""
+    """The complete trials by the rule of selection: highest last validation accuracy first.
+
+    Of equals, the one that agrees more with the teacher, then the smaller, then the earlier.
+    """
     complete = [t for t in run.trials if t.state == "complete" and last_accuracy(t) is not None]
-    return tuple(sorted(complete, key=lambda trial: (-(last_accuracy(trial) or 0.0), trial.name)))
+    return tuple(sorted(complete, key=_rank_key))
+
+
+def _rank_key(trial: TrialData) -> tuple[float, float, int, str]:
+    agreement = trial.evaluated[-1].validation.get("agreement", 0.0) if trial.evaluated else 0.0
+    parameters = trial.trial.student_size.parameters if trial.trial else 0
+    return (-(last_accuracy(trial) or 0.0), -agreement, parameters, trial.name)
 
 
 def last_accuracy(trial: TrialData) -> float | None:

@@ -86,7 +86,9 @@ def reproduction(run: RunData) -> Reproduction:
 
 def distill_command(run: RunData, trial: str) -> str:
     """The command that distils a trial's configuration again, outside the search."""
-    return shlex.join(["dfkd-tune", "distill", run.path.resolve().name, "--trial", trial])
+    storage = run.experiment.get("storage")
+    folder = f"{storage}/{run.run.name}" if isinstance(storage, str) else run.run.name
+    return shlex.join(["dfkd-tune", "distill", folder, "--trial", trial])
 
 
 def _checked_weights(

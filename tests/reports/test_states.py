@@ -176,7 +176,7 @@ def test_foreign_image_files_do_not_stop_the_report(make_run: Maker, spec: Any) 
     html = page(run)
     assert html.count('<img src="data:image/png') == 1
     (images / "holiday.png").write_bytes(b"x")
-    assert "ValueError" in page(run)
+    assert page(run).count('<img src="data:image/png') == 1
 
 
 def test_selection_of_a_trial_that_is_gone(make_run: Maker, spec: Any, make_selection: Any) -> None:

@@ -151,7 +151,8 @@ def test_more_than_the_machine_has(command: Any, experiment: Any, storage: Path)
     path = experiment()
     says(command("sweep", path, "--cpus-per-trial", "999"), 1, "999 CPUs per trial", "lower")
     says(command("sweep", path, "--gpus-per-trial", "99"), 1, "99 GPUs per trial", "lower")
-    says(command("sweep", path, "--gpus-per-trial", "1.5"), 1, "1.5", "whole number")
+    says(command("sweep", path, "--gpus-per-trial", "1.5"), 2, "1.5", "whole number")
+    says(command("sweep", path, "--gpus-per-trial", "-1"), 2, "got -1", "whole number")
     assert not (storage / "tiny").exists(), "nothing is written before the check"
 
 

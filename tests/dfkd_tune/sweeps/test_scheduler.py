@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import run_folders as folders
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from support import folders
 
 from dfkd_tune.records import TrialRecord, now, write_record
 from dfkd_tune.sweeps import ResolvedExperiment, resolve_experiment

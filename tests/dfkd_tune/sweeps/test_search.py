@@ -5,8 +5,8 @@ from typing import Any
 
 import optuna
 import pytest
+import run_folders as folders
 from optuna.trial import TrialState
-from support import folders
 
 from dfkd_tune.sweeps import Allotment, ResolvedExperiment, resolve_experiment
 from dfkd_tune.sweeps._search import RecordedSearch, rebuild_study

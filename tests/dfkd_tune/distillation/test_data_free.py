@@ -1,0 +1,230 @@
+"""No real image can reach a distillation: by import, by parameter, or by configuration."""
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+import dfkd_tune
+import dfkd_tune.distillation as package
+from dfkd_tune.distillation import METHODS, DistillationConfig, distil
+from dfkd_tune.inputs import InputSpecification
+
+ROOT = Path(dfkd_tune.__file__).parents[1]
+
+SCRIPT = '''
+import sys
+from importlib.machinery import ModuleSpec
+
+FORBIDDEN = ("dfkd_tune.benchmarks", "sklearn", "torchvision.datasets", "trainables", "reports")
+
+
+class Refuse:
+    """Finds the forbidden modules, so that nobody else does, and does not load them."""
+
+    def find_spec(self, name, path=None, target=None):
+        if any(name == f or name.startswith(f + ".") for f in FORBIDDEN):
+            return ModuleSpec(name, self)
+        return None
+
+    def create_module(self, spec):
+        raise ImportError(f"{spec.name} is not to be had")
+
+    def exec_module(self, module):
+        raise ImportError(f"{module.__name__} is not to be had")
+
+
+sys.meta_path.insert(0, Refuse())
+for name in FORBIDDEN:
+    try:
+        __import__(name)
+    except ImportError:
+        continue
+    raise SystemExit(f"the test itself does not refuse {name}")
+
+import torch
+from dfkd_tune.classifiers import NetworkConfig, build_classifier
+from dfkd_tune.distillation import METHODS, distil
+from dfkd_tune.inputs import InputSpecification
+
+torch.set_num_threads(1)
+inputs = InputSpecification(
+    channels=1, height=8, width=8, mean=(0.3,), std=(0.4,), num_classes=5
+)
+teacher = build_classifier(NetworkConfig(architecture="convnet", width=0.1), inputs, 0)
+for method in METHODS.values():
+    changes = {
+        "student": {"architecture": "convnet", "width": 0.05},
+        "generator": {"width": 2, "latent_size": 4},
+        "schedule": {"epochs": 2, "iterations_per_epoch": 1, "batch_size": 4},
+    }
+    data = method.recipe.model_dump()
+    for section, values in changes.items():
+        data[section].update(values)
+    epochs = []
+    config = type(method.recipe).model_validate(data)
+    student = distil(config, teacher, inputs, report=epochs.append)
+    assert len(epochs) == 2
+    assert student(torch.zeros(1, 1, 8, 8)).shape == (1, 5)
+loaded = [m for m in sys.modules if m.startswith(FORBIDDEN)]
+assert not loaded, loaded
+print("distilled", len(METHODS))
+'''
+
+
+def test_distillation_runs_where_no_data_set_can_be_imported_or_found(tmp_path: Path) -> None:
+    empty = {name: tmp_path / name for name in ("home", "here", "temp")}
+    for folder in empty.values():
+        folder.mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=empty["here"],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(empty["home"]),
+            "TMPDIR": str(empty["temp"]),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"distilled {len(METHODS)}\n"
+    assert list(empty["here"].iterdir()) == []
+
+
+def test_distil_takes_a_teacher_and_nothing_that_holds_images() -> None:
+    hints = get_type_hints(distil)
+    assert hints.pop("return") is nn.Module
+    assert list(hints) == list(inspect.signature(distil).parameters)
+    assert set(hints) == {
+        "config",
+        "teacher",
+        "inputs",
+        "device",
+        "evaluate",
+        "evaluate_every",
+        "report",
+        "restore",
+    }
+    assert hints["config"] is DistillationConfig
+    assert hints["teacher"] is nn.Module
+    assert hints["inputs"] is InputSpecification
+    assert hints["evaluate_every"] is int
+    assert hints["device"] == torch.device | None
+    # What the caller's functions give back: nothing, and numbers by name.
+    assert get_args(hints["report"])[1] in (None, type(None))
+    evaluate = next(t for t in get_args(hints["evaluate"]) if t is not type(None))
+    assert get_type_hints(evaluate.__call__)["return"] == Mapping[str, float]
+
+
+def public_callables() -> Iterator[tuple[str, Any]]:
+    for name in package.__all__:
+        value = getattr(package, name)
+        if inspect.isfunction(value):
+            yield name, value
+        elif inspect.isclass(value):
+            for method, function in vars(value).items():
+                if inspect.isfunction(function) and not method.startswith("_"):
+                    yield f"{name}.{method}", function
+            if value.__init__ is not object.__init__ and inspect.isfunction(value.__init__):
+                yield f"{name}.__init__", value.__init__
+
+
+def leaves(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of; of a callable, what it is given and gives."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal or not arguments:
+        yield annotation
+        return
+    for argument in arguments:
+        for part in argument if isinstance(argument, list) else [argument]:
+            yield from leaves(part)
+
+
+# Parts that work on synthetic images and have no network to train: a bank, a grid, a map, the
+# generator's own forward pass, and a loss term, which gives a tensor of a step.
+ON_SYNTHETIC_IMAGES = {
+    "Generator.forward",
+    "ImageBank.add",
+    "LossTerm.__init__",
+    "attention_map",
+    "image_grid",
+    "to_pixels",
+    "Step.__init__",
+}
+
+
+def test_no_public_function_that_sees_a_network_takes_images_or_a_place_to_read_them() -> None:
+    seen = set()
+    for name, function in public_callables():
+        hints = get_type_hints(function)
+        result = hints.pop("return", None)
+        types = {leaf for hint in hints.values() for leaf in leaves(hint)}
+        for leaf in types:
+            if inspect.isclass(leaf):
+                assert not issubclass(leaf, Dataset | DataLoader | np.ndarray), name
+        if Tensor in types:
+            assert name in ON_SYNTHETIC_IMAGES, f"{name} takes a tensor: what for?"
+            assert nn.Module not in types, name
+        if name == "Progress.__init__":  # what the loop tells, not what it is given
+            continue
+        if nn.Module in types or result is nn.Module:
+            assert not types & {Path, bytes, Tensor}, name
+            assert str not in hints.values(), name
+            seen.add(name)
+    assert "distil" in seen
+
+
+def plain(annotation: Any) -> bool:
+    """Whether a type can hold nothing but numbers, words and settings."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return True
+    if origin in (tuple, Union, UnionType):
+        return all(plain(part) for part in get_args(annotation) if part is not Ellipsis)
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return all(plain(f.annotation) for f in annotation.model_fields.values())
+    return annotation in (int, float, str, bool)
+
+
+def test_a_configuration_holds_numbers_and_words_alone() -> None:
+    assert plain(DistillationConfig)
+    assert not plain(Tensor)
+    assert not plain(dict[str, int])
+
+
+def test_an_input_specification_holds_one_number_per_channel_alone() -> None:
+    hints = get_type_hints(InputSpecification)
+    assert {name: hints[name] for name in (f.name for f in fields(InputSpecification))} == {
+        "channels": int,
+        "height": int,
+        "width": int,
+        "mean": tuple[float, ...],
+        "std": tuple[float, ...],
+        "num_classes": int,
+    }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_recipe_is_json(name: str) -> None:
+    recipe = METHODS[name].recipe
+    assert DistillationConfig.model_validate_json(recipe.model_dump_json()) == recipe

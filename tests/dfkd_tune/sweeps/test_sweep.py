@@ -1,0 +1,312 @@
+"""Real sweeps under a local Ray: stopped, diverged, failed, interrupted, resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records import EpochRecord, RunFolder, read_lines
+from dfkd_tune.sweeps import assignment_from_run, first_difference, run_distillation
+from dfkd_tune.sweeps._experiment import resolve_experiment
+from dfkd_tune.sweeps._search import rebuild_study
+from reports import summarise, write_report
+
+pytestmark = pytest.mark.sweep
+
+
+def states(run: RunFolder) -> dict[str, str]:
+    return {folder.name: folder.status().state for folder in run.trial_folders()}
+
+
+def test_a_sweep_ends_with_a_selected_student(
+    sweep: Any, tiny: dict[str, Any], storage: Path
+) -> None:
+    tiny["search"]["trials"] = 6
+    tiny["storage"] = storage
+    result = sweep(tiny)
+    run = result.run
+    assert result.exit_code == 0
+    assert run.run().state == "complete"
+    ended = states(run)
+    assert sorted(ended) == [f"t{i:04d}" for i in range(6)]
+    assert set(ended.values()) == {"complete", "stopped"}
+    resolved = resolve_experiment(tiny, "tiny")
+    for folder in run.trial_folders():
+        epochs = folder.epochs()
+        assert [e.epoch for e in epochs] == list(range(1, len(epochs) + 1))
+        if ended[folder.name] == "complete":
+            assert epochs[-1].student_steps == 36
+            assert folder.student_weights.exists()
+        else:
+            assert epochs[-1].student_steps in (6, 12, 24), "stopped at a rung"
+    # The study that the next start would see: no trial left running.
+    study, live = rebuild_study(run, resolved.space)
+    assert not live
+    counted = Counter(trial.state.name for trial in study.trials)
+    assert counted["COMPLETE"] == list(ended.values()).count("complete")
+    assert counted["PRUNED"] == list(ended.values()).count("stopped")
+    # Selection: by the validation split, among complete trials, one look at the test split.
+    selection = run.selection()
+    assert selection is not None
+    best = max(
+        folder.epochs()[-1].validation["accuracy"]
+        for folder in run.trial_folders()
+        if ended[folder.name] == "complete"
+    )
+    assert selection.validation["accuracy"] == best
+    assert selection.test_evaluations == 1
+    assert selection.test.images == 359
+
+    # The same command once more: nothing is trained, nothing measured again.
+    before = {p: p.stat().st_mtime_ns for p in run.trials_path.rglob("*") if p.is_file()}
+    again = sweep(tiny)
+    assert again.exit_code == 0
+    assert {p: p.stat().st_mtime_ns for p in run.trials_path.rglob("*") if p.is_file()} == before
+    newer = run.selection()
+    assert newer is not None
+    assert newer.test_evaluations == 1
+
+    # More trials: the history is kept, the new ones come on top.
+    tiny["search"]["trials"] = 7
+    assert sweep(tiny).exit_code == 0
+    assert sorted(states(run)) == [f"t{i:04d}" for i in range(7)]
+    assert {k: v for k, v in states(run).items() if k != "t0006"} == ended
+
+    # The winner again, outside Ray: the same metrics, digit for digit.
+    assignment = assignment_from_run(run, None, "winner", None)
+    repeated = run_distillation(assignment, command="x", on_epoch=lambda _record: None)
+    assert assignment.original is not None
+    assert first_difference(repeated, assignment.original) is None
+    original = RunFolder(storage / "tiny").trial_folder(assignment.original.name)
+    assert (
+        repeated.trial_folder("t0000").student_weights.read_bytes()
+        == original.student_weights.read_bytes()
+    )
+    # A changed digit would be seen.
+    lines = original.metrics_file.read_text().splitlines()
+    row = json.loads(lines[-1])
+    row["validation"]["kl"] += 1e-12
+    original.metrics_file.write_text("\n".join([*lines[:-1], json.dumps(row)]) + "\n")
+    difference = first_difference(repeated, assignment.original)
+    assert difference is not None
+    assert "validation" in difference
+
+
+def test_diverged_and_failed_trials_end_alone(
+    sweep: Any, tiny: dict[str, Any], storage: Path
+) -> None:
+    tiny["storage"] = storage
+    tiny["search"] = {"trials": 4, "sampler": "random", "scheduler": {"name": "none"}}
+    tiny["resources"]["retries"] = 0
+    # A learning rate of 1e30 ends in infinity within an epoch.
+    tiny["space"]["ranges"]["student_optimiser.learning_rate"] = {"low": 0.1, "high": 1e30}
+    # One student that cannot be built: its process fails, again and again.
+    result = sweep(tiny)
+    run = result.run
+    ended = states(run)
+    assert ended["t0000"] == "complete", "the recipe's own learning rate is fine"
+    diverged = [name for name, state in ended.items() if state == "diverged"]
+    assert diverged
+    for name in diverged:
+        folder = run.trial_folder(name)
+        assert len(folder.epochs()) < 6, "it did not use up its budget"
+        assert "became non-finite in epoch" in folder.status().reason
+    assert result.exit_code == 0
+    study, live = rebuild_study(run, resolve_experiment(tiny, "x").space)
+    assert not live
+    assert study.best_trial.number == 0
+    # A trial whose process cannot work: broken on purpose, then tried again after mending.
+    folder = run.trial_folder("t0001")
+    folder.set_status("running", reason="by a test")
+    good = folder.trial_file.read_text()
+    record = json.loads(good)
+    record["configuration"]["student"]["architecture"] = "none"
+    folder.trial_file.write_text(json.dumps(record))
+    result = sweep(tiny)
+    assert result.exit_code == 3
+    status = folder.status()
+    assert status.state == "failed"
+    assert status.error is not None
+    assert "there is no network 'none'" in status.error.message
+    assert "Traceback" in status.error.traceback
+    write_report([run.path])
+    folder.trial_file.write_text(good)
+    assert sweep(tiny, retry_failed=True).exit_code == 0
+    assert folder.status().state in {"diverged", "complete"}
+
+
+def test_without_a_complete_trial_nothing_is_selected(
+    sweep: Any, tiny: dict[str, Any], storage: Path
+) -> None:
+    tiny["storage"] = storage
+    tiny["settings"]["student_optimiser"] = {"learning_rate": 1e30}
+    tiny["space"]["ranges"]["student_optimiser.learning_rate"] = 1e30
+    tiny["search"]["trials"] = 2
+    run = sweep(tiny).run
+    assert set(states(run).values()) == {"diverged"}
+    assert run.selection() is None
+    assert summarise(run.path).relative_accuracy is None
+    write_report([run.path])
+
+
+def test_a_time_budget_ends_a_sweep(sweep: Any, tiny: dict[str, Any], storage: Path) -> None:
+    tiny["storage"] = storage
+    tiny["settings"]["schedule"]["iterations_per_epoch"] = 50
+    tiny["settings"]["schedule"]["epochs"] = 200
+    tiny["search"]["scheduler"] = {"name": "none"}
+    tiny["search"]["time_budget"] = "8s"
+    began = time.monotonic()
+    result = sweep(tiny)
+    assert time.monotonic() - began < 60
+    assert result.exit_code == 0
+    assert set(states(result.run).values()) == {"interrupted"}
+    assert "time budget" in result.run.run().message
+
+
+# ------------------------------------------------------------------ killed from outside
+
+
+@pytest.fixture
+def command(
+    tiny: dict[str, Any], storage: Path, tmp_path: Path
+) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+    """Start `dfkd-tune sweep` as a process of its own."""
+    tiny["settings"]["schedule"] |= {"epochs": 10, "iterations_per_epoch": 10, "batch_size": 32}
+    tiny["search"]["trials"] = 5
+    tiny["saving"] = {"checkpoint_every": 2}
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**tiny, "storage": str(storage)}))
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> "subprocess.Popen[str]":
+        call = "from dfkd_tune.cli import main; main()"
+        process = subprocess.Popen(
+            [sys.executable, "-c", call, "sweep", str(file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 32},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "the sweep does not get on"
+        time.sleep(0.05)
+
+
+def kill(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """SIGKILL the driver alone, and give what it had started."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    return children
+
+
+def _refuses_a_second_command(sweep: Any, storage: Path) -> None:
+    raw = yaml.safe_load((storage / "tiny.yaml").read_text())
+    with pytest.raises(RunFolderError, match="another command is working in"):
+        sweep(raw)
+
+
+def _is_agent(process: psutil.Process) -> bool:
+    try:
+        return process.name().endswith("Agent")
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_killed_three_times_nothing_is_lost_or_doubled(
+    command: Any, sweep: Any, storage: Path
+) -> None:
+    run = RunFolder(storage / "tiny")
+
+    def ended() -> int:
+        return sum(state in {"complete", "stopped"} for state in states(run).values())
+
+    moments: list[Callable[[], bool]] = [
+        lambda: run.trial_folder("t0000").trial_file.exists(),
+        lambda: any(run.trials_path.glob("*/checkpoints/epoch_000004")),
+        lambda: ended() >= 2,
+    ]
+
+    def start_and_wait(moment: Callable[[], bool]) -> "subprocess.Popen[str]":
+        before = len(run.sessions())
+        process: subprocess.Popen[str] = command()
+        wait_for(lambda: len(run.sessions()) > before and moment(), process)
+        return process
+
+    parameters: dict[str, Any] = {}
+    for number, moment in enumerate(moments):
+        process = start_and_wait(moment)
+        if number == 0:
+            _refuses_a_second_command(sweep, storage)
+        children = kill(process)
+        # What it had started must go too, and write no more. Ray's two agents, which train
+        # nothing, take up to a minute to notice; the test does not wait for them.
+        working = [child for child in children if not _is_agent(child)]
+        _, alive = psutil.wait_procs(working, timeout=30)
+        assert not alive, "processes outlive the driver"
+        seen = {f.name: f.trial().parameters for f in run.trial_folders()}
+        assert {k: seen[k] for k in parameters} == parameters, "a trial changed or vanished"
+        parameters = seen
+        assert run.run().state == "running"
+        assert summarise(run.path).state == "killed"
+        write_report([run.path])
+
+    # A fourth time, with Ctrl-C: it stops cleanly and says how to go on.
+    process = start_and_wait(lambda: "running" in states(run).values())
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "to go on: dfkd-tune sweep" in output
+    assert "Traceback" not in output
+    assert run.run().state == "interrupted"
+    assert "running" not in states(run).values()
+    assert run.selection() is None, "the test split is not touched before the search is over"
+
+    process = command()
+    output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    final = states(run)
+    assert sorted(final) == [f"t{i:04d}" for i in range(5)]
+    assert set(final.values()) <= {"complete", "stopped"}
+    assert [s.resumed for s in run.sessions()] == [False, True, True, True, True]
+    for folder in run.trial_folders():
+        rows = list(read_lines(folder.metrics_file, EpochRecord))
+        restores = folder.status().restores
+        assert [e.epoch for e in folder.epochs()] == list(range(1, len(folder.epochs()) + 1))
+        # An epoch is trained again only if it came after the checkpoint that was restored.
+        seen_epochs: dict[int, EpochRecord] = {}
+        for row in rows:
+            if row.epoch in seen_epochs:
+                restore = next(r for r in restores if r.session == row.session)
+                assert row.epoch > restore.from_epoch
+                older = seen_epochs[row.epoch]
+                assert row.validation == older.validation, "trained again to the same digits"
+                assert row.losses == older.losses
+            seen_epochs[row.epoch] = row
+    assert run.selection() is not None
+    assert (run.report_path / "report.html").exists()

@@ -1,0 +1,202 @@
+"""Ranges of an experiment file in place of a space's own."""
+
+import math
+from typing import Any
+
+import optuna
+import pytest
+
+from dfkd_tune.distillation import METHODS
+from dfkd_tune.errors import SpaceError
+from search_spaces import OFF, SearchSpace, get_key, get_space
+
+BASE = METHODS["cgdd"].recipe
+SPACE = get_space("cgdd")
+RATE = "student_optimiser.learning_rate"
+SIZE = "generator.label_embedding_size"
+WIDTH = "generator.width"
+ADVERSARIAL = "generator_objective.adversarial"
+
+
+def asks(space: SearchSpace, count: int = 60) -> list[dict[str, Any]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    return [space.ask(study.ask()) for _ in range(count)]
+
+
+def dimension(space: SearchSpace, key: str) -> Any:
+    (found,) = [d for d in space.dimensions if d.key == key]
+    return found
+
+
+def problems(ranges: dict[str, Any]) -> tuple[str, ...]:
+    with pytest.raises(SpaceError) as caught:
+        SPACE.with_ranges(ranges)
+    return caught.value.problems
+
+
+def test_no_range_is_the_same_space() -> None:
+    assert SPACE.with_ranges({}) == SPACE
+
+
+def test_a_narrowed_range_is_asked_and_the_space_itself_stays() -> None:
+    before = dimension(SPACE, RATE)
+    space = SPACE.with_ranges({RATE: {"low": 0.01, "high": 0.02}})
+    values = [params[RATE] for params in asks(space)]
+    assert 0.01 <= min(values) < max(values) <= 0.02
+    assert dimension(SPACE, RATE) == before
+    assert dimension(space, RATE).log is before.log
+    assert [d.key for d in space.dimensions] == [d.key for d in SPACE.dimensions]
+
+
+def test_one_bound_alone_keeps_the_other() -> None:
+    space = SPACE.with_ranges({RATE: {"low": 0.1}})
+    assert (dimension(space, RATE).low, dimension(space, RATE).high) == (0.1, 0.3)
+    with pytest.raises(SpaceError, match="not below"):
+        SPACE.with_ranges({RATE: {"low": 0.5}})
+
+
+def test_choices_are_replaced() -> None:
+    space = SPACE.with_ranges({WIDTH: {"choices": [8, 12]}})
+    assert {params[WIDTH] for params in asks(space)} == {8, 12}
+
+
+def test_an_integer_range_gives_integers_with_both_ends() -> None:
+    space = SPACE.with_ranges(
+        {SIZE: {"low": 3, "high": 5}, "generator.conditioning": "embed_concat"}
+    )
+    values = [params[SIZE] for params in asks(space)]
+    assert set(values) == {3, 4, 5}
+    assert all(isinstance(value, int) for value in values)
+
+
+def test_a_fixed_value_is_not_asked_and_is_in_every_configuration() -> None:
+    space = SPACE.with_ranges({WIDTH: 24, RATE: 0.05, "student.architecture": "convnet"})
+    for params in asks(space, 20):
+        assert not {WIDTH, RATE, "student.architecture"} & params.keys()
+        config = space.configuration(BASE, params)
+        assert config.generator.width == 24
+        assert config.student_optimiser.learning_rate == 0.05
+        assert config.student.architecture == "convnet"
+    assert not {WIDTH, RATE} & space.distributions().keys()
+
+
+def test_ranges_may_be_given_twice() -> None:
+    space = SPACE.with_ranges({WIDTH: 24}).with_ranges({RATE: 0.05})
+    config = space.configuration(BASE, asks(space, 1)[0])
+    assert (config.generator.width, config.student_optimiser.learning_rate) == (24, 0.05)
+
+
+@pytest.mark.parametrize("kind", ["embed_concat", "one_hot_concat"])
+def test_a_fixed_value_satisfies_or_fails_a_condition(kind: str) -> None:
+    space = SPACE.with_ranges({"generator.conditioning": kind})
+    asked = {SIZE in params for params in asks(space)}
+    assert asked == {kind == "embed_concat"}
+    config = space.configuration(BASE, asks(space, 1)[0])
+    assert config.generator.conditioning == kind
+    assert (SIZE in space.point(config)) is (kind == "embed_concat")
+
+
+@pytest.mark.parametrize(("weight", "applies"), [(0, False), (0.0, False), (0.7, True), (2, True)])
+def test_a_fixed_weight_stands_for_its_switch_in_a_condition(weight: float, applies: bool) -> None:
+    space = SPACE.with_ranges({f"{ADVERSARIAL}.weight": weight})
+    for params in asks(space):
+        assert f"{ADVERSARIAL}.weight?" not in params
+        assert (f"{ADVERSARIAL}.divergence" in params) is applies
+        config = space.configuration(BASE, params)
+        assert config.generator_objective.adversarial.weight == weight
+
+
+def test_a_weight_without_its_switch_is_always_asked() -> None:
+    space = SPACE.with_ranges({f"{ADVERSARIAL}.weight": {"low": 0.5, "high": 2, "switch": False}})
+    for params in asks(space):
+        assert f"{ADVERSARIAL}.weight?" not in params
+        assert 0.5 <= params[f"{ADVERSARIAL}.weight"] <= 2
+        assert f"{ADVERSARIAL}.divergence" in params
+        config = space.configuration(BASE, params)
+        assert space.point(config) == params
+    with pytest.raises(SpaceError, match=r"adversarial\.weight: the recipe's value 0"):
+        space.point(BASE)
+
+
+def test_a_narrowed_weight_keeps_its_switch() -> None:
+    space = SPACE.with_ranges({f"{ADVERSARIAL}.weight": {"low": 0.5, "high": 2}})
+    switches = {params[f"{ADVERSARIAL}.weight?"] for params in asks(space)}
+    assert switches == {"on", OFF}
+
+
+def test_a_recipe_outside_a_narrowed_range_is_named() -> None:
+    space = SPACE.with_ranges({"generator_objective.preset_label.weight": {"low": 2, "high": 5}})
+    with pytest.raises(SpaceError, match=r"preset_label\.weight: the recipe's value 1\.0"):
+        space.point(BASE)
+
+
+def test_an_unknown_key_is_answered_with_what_was_meant() -> None:
+    (line,) = problems({"generator.widht": 3})
+    assert line.startswith("generator.widht: not searched; did you mean 'generator.width'?")
+
+
+def test_all_problems_are_named_at_once() -> None:
+    found = problems({"x": 1, RATE: {"low": 1, "high": 0.5}, WIDTH: {"choices": []}, SIZE: 4})
+    assert [line.split(":")[0] for line in found] == ["x", RATE, WIDTH]
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "said"),
+    [
+        (RATE, {"low": 0.2, "high": 0.1}, "not below"),
+        (RATE, {"low": 0.1, "high": 0.1}, "not below"),
+        (RATE, {"low": math.nan, "high": 0.1}, "low"),
+        (RATE, {"low": 0.1, "high": math.inf}, "high"),
+        (RATE, {"low": 0, "high": 0.1}, "must be above 0"),
+        (RATE, {"low": -1, "high": 0.1}, "must be above 0"),
+        (RATE, {"low": "a", "high": 1}, "not a number"),
+        (RATE, {"low": True, "high": 2}, "not a number"),
+        (RATE, {"low": 0.1, "high": None}, "not a number"),
+        (RATE, {"choices": [0.1, 0.2]}, "takes"),
+        (RATE, {"min": 0.1}, "takes"),
+        (RATE, {"switch": False}, "takes"),
+        (RATE, {}, "takes"),
+        (RATE, "fast", "not a number"),
+        (RATE, True, "True"),
+        (RATE, None, "None"),
+        (RATE, [0.1, 0.2], "give"),
+        (SIZE, {"low": 16.5, "high": 40.9}, "16.5"),
+        (WIDTH, {"low": 8, "high": 16}, "takes"),
+        (WIDTH, {"choices": []}, "at least one"),
+        (WIDTH, {"choices": 8}, "give a list"),
+        (WIDTH, {"choices": [8, 8]}, "twice"),
+        (WIDTH, {"choices": "ab"}, "give a list"),
+        (WIDTH, {"choices": [8, None]}, "None"),
+        (WIDTH, {"choices": [8, [16]]}, "16"),
+        (f"{ADVERSARIAL}.weight", {"switch": "no"}, "true"),
+        (f"{ADVERSARIAL}.weight", {"switch": 0}, "true"),
+    ],
+    ids=str,
+)
+def test_a_range_that_does_not_suit_is_named(key: str, given: Any, said: str) -> None:
+    (line,) = problems({key: given})
+    assert line.startswith(f"{key}: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(WIDTH, "wide"), (WIDTH, 0), (SIZE, 50.5), (RATE, -1), (RATE, math.nan), (RATE, math.inf)],
+)
+def test_a_fixed_value_that_no_configuration_takes_is_refused_at_the_latest_there(
+    key: str, value: Any
+) -> None:
+    with pytest.raises(ValueError, match=key.split(".")[-1]):  # SpaceError would be earlier
+        SPACE.with_ranges({key: value}).configuration(BASE, SPACE.point(BASE))
+
+
+def test_the_range_is_told_in_words() -> None:
+    assert dimension(SPACE, RATE).range_text() == "0.001 .. 0.3 (log)"
+    assert dimension(SPACE, f"{ADVERSARIAL}.weight").range_text() == "0 or 0.05 .. 5 (log)"
+    assert dimension(SPACE, "schedule.generator_steps").range_text() == "1, 2, 5"
+
+
+def test_get_key_follows_dots() -> None:
+    assert get_key(BASE, "student_objective.kd.temperature") == 4.0
+    with pytest.raises(AttributeError):
+        get_key(BASE, "student_objective.kd.heat")

@@ -1,0 +1,198 @@
+"""Search spaces: every dimension is real, every point is a valid configuration."""
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import BaseTrial
+
+from dfkd_tune.distillation import METHODS, DistillationConfig, active_terms
+from dfkd_tune.errors import SpaceError, UnknownNameError
+from search_spaces import OFF, ON, SPACES, SearchSpace, get_key, get_space, with_values
+
+BASE = METHODS["cgdd"].recipe
+ADVERSARIAL = "generator_objective.adversarial"
+
+
+def asks(space: SearchSpace, count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Points as a random sampler proposes them."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    return [space.ask(study.ask()) for _ in range(count)]
+
+
+def ask_fixed(space: SearchSpace, **values: Any) -> dict[str, Any]:
+    trial: BaseTrial = optuna.trial.FixedTrial(values)
+    return space.ask(trial)
+
+
+@pytest.fixture(params=SPACES)
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    return get_space(request.param)
+
+
+def test_a_space_is_registered_under_its_own_name(space: SearchSpace) -> None:
+    assert get_space(space.name) is space
+    assert space.title
+
+
+def test_an_unknown_space_is_answered_with_what_was_meant() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'cgdd'"):
+        get_space("cgd")
+
+
+def test_every_dimension_is_a_value_of_the_configuration_and_appears_once(
+    space: SearchSpace,
+) -> None:
+    keys = [dimension.key for dimension in space.dimensions]
+    assert len(set(keys)) == len(keys)
+    for dimension in space.dimensions:
+        value = get_key(BASE, dimension.key)
+        kinds = {"float": float, "int": int, "choice": str | int | float}
+        assert isinstance(value, kinds[dimension.kind]), dimension.key
+        assert dimension.source, dimension.key
+
+
+def test_every_bound_and_choice_is_a_valid_configuration(space: SearchSpace) -> None:
+    for dimension in space.dimensions:
+        ends = dimension.choices or (dimension.low, dimension.high)
+        if dimension.switch:
+            assert dimension.key.endswith(".weight")
+            ends = (*ends, 0.0)
+        for value in ends:
+            config = with_values(BASE, {dimension.key: value})
+            assert get_key(config, dimension.key) == value
+
+
+def test_ranges_are_in_order_and_positive_where_logarithmic(space: SearchSpace) -> None:
+    for dimension in space.dimensions:
+        if dimension.kind == "choice":
+            assert len(set(dimension.choices)) == len(dimension.choices) > 1
+        else:
+            assert dimension.low < dimension.high
+            assert not dimension.log or dimension.low > 0
+
+
+def test_conditions_name_earlier_dimensions_and_values_that_they_can_have(
+    space: SearchSpace,
+) -> None:
+    known: dict[str, tuple[Any, ...]] = {}
+    for dimension in space.dimensions:
+        if dimension.condition is not None:
+            assert dimension.condition.key in known, dimension.key
+            assert set(dimension.condition.values) <= set(known[dimension.condition.key])
+            assert str(dimension.condition).startswith(f"{dimension.condition.key} is ")
+        if dimension.switch:
+            known[dimension.switch_key] = (ON, OFF)
+        known[dimension.key] = dimension.choices
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recipe_lies_in_its_space_and_comes_back_exactly(method: str) -> None:
+    recipe = METHODS[method].recipe
+    space = get_space(METHODS[method].space)
+    point = space.point(recipe)
+    assert space.configuration(recipe, point) == recipe
+    distributions = space.distributions()
+    assert point.keys() <= distributions.keys()
+    for key, value in point.items():
+        internal = distributions[key].to_internal_repr(value)
+        assert distributions[key]._contains(internal), key
+
+
+def test_a_recipe_as_first_trial_is_asked_back_unchanged(space: SearchSpace) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    point = space.point(BASE)
+    study.enqueue_trial(point)
+    assert space.ask(study.ask()) == point
+
+
+def test_random_points_are_valid_configurations_with_applicable_parameters_alone(
+    space: SearchSpace,
+) -> None:
+    distributions = space.distributions()
+    seen: dict[str, set[Any]] = {}
+    for params in asks(space, 200):
+        config = space.configuration(BASE, params)
+        assert isinstance(config, DistillationConfig)
+        assert params.keys() <= distributions.keys()
+        for dimension in space.dimensions:
+            condition = dimension.condition
+            applies = condition is None or params.get(condition.key) in condition.values
+            off = dimension.switch and params.get(dimension.switch_key) == OFF
+            assert (dimension.key in params) is (applies and not off), dimension.key
+            if dimension.switch:
+                assert (dimension.switch_key in params) is applies
+            if dimension.key in params:
+                assert dimension.holds(params[dimension.key])
+                assert get_key(config, dimension.key) == params[dimension.key]
+            elif off:
+                assert get_key(config, dimension.key) == 0
+            else:
+                assert get_key(config, dimension.key) == get_key(BASE, dimension.key)
+            if dimension.kind == "choice" and applies:
+                seen.setdefault(dimension.key, set()).add(params[dimension.key])
+        assert space.point(config) == params
+    for dimension in space.dimensions:
+        if dimension.kind == "choice":
+            assert seen[dimension.key] == set(dimension.choices)
+
+
+def test_a_switch_that_is_off_takes_the_term_away() -> None:
+    space = get_space("cgdd")
+    params = space.point(BASE)
+    key = "student_objective.attention_transfer.weight"
+    del params[key]
+    params[f"{key}?"] = OFF
+    config = space.configuration(BASE, params)
+    assert get_key(config, key) == 0
+    assert "attention_transfer" not in active_terms(config.student_objective)
+    assert space.point(config) == params
+
+
+def test_values_outside_are_all_named_with_what_to_do() -> None:
+    config = with_values(
+        BASE, {"generator.width": 17, "student_optimiser.learning_rate": 7.0, "student.width": 1.0}
+    )
+    with pytest.raises(SpaceError) as caught:
+        get_space("cgdd").point(config)
+    problems = caught.value.problems
+    assert [line.split(":")[0] for line in problems] == [
+        "generator.width",
+        "student_optimiser.learning_rate",
+    ]
+    assert "17" in problems[0]
+    assert "0.001 .. 0.3 (log)" in problems[1]
+    assert all("space.ranges" in line for line in problems)
+
+
+def test_with_values_changes_a_copy_and_validates() -> None:
+    changed = with_values(BASE, {"schedule.epochs": 7, "student.width": 0.5})
+    assert (changed.schedule.epochs, changed.student.width) == (7, 0.5)
+    assert (BASE.schedule.epochs, BASE.student.width) == (200, 1.0)
+    assert changed.generator == BASE.generator
+    with pytest.raises(ValueError, match="epochs"):
+        with_values(BASE, {"schedule.epochs": 0})
+
+
+@pytest.mark.parametrize("kind", ["one_hot_concat", "embed_concat"])
+def test_a_condition_is_asked_of_what_was_proposed(kind: str) -> None:
+    space = get_space("cgdd")
+    values: dict[str, Any] = dict(space.point(BASE))
+    values["generator.conditioning"] = kind
+    asked = ask_fixed(space, **values)
+    assert ("generator.label_embedding_size" in asked) is (kind == "embed_concat")
+
+
+@pytest.mark.parametrize("switch", [ON, OFF])
+def test_a_condition_on_a_switch_follows_the_switch(switch: str) -> None:
+    space = get_space("cgdd")
+    values: dict[str, Any] = dict(space.point(BASE))
+    values |= {
+        f"{ADVERSARIAL}.weight?": switch,
+        f"{ADVERSARIAL}.weight": 1.0,
+        f"{ADVERSARIAL}.divergence": "js",
+    }
+    asked = ask_fixed(space, **values)
+    assert (f"{ADVERSARIAL}.weight" in asked) is (switch == ON)
+    assert (f"{ADVERSARIAL}.divergence" in asked) is (switch == ON)
