@@ -39,6 +39,9 @@ class SpaceError(UsageError):
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
 
+    def __reduce__(self) -> tuple[type["SpaceError"], tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)
+
 
 class TeacherError(DfkdTuneError):
     """A teacher's weights cannot be used."""

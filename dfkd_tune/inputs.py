@@ -1,5 +1,6 @@
 """What a classifier's input looks like: all that distillation is told about the teacher's data."""
 
+import math
 from dataclasses import dataclass
 
 from dfkd_tune.errors import UsageError
@@ -39,7 +40,9 @@ class InputSpecification:
                     f"input {name} has {len(values)} values for {self.channels} channels; "
                     f"give one value per channel"
                 )
-        if min(self.std) <= 0:
+        if not all(math.isfinite(value) for value in self.mean):
+            raise UsageError(f"input mean {self.mean} must be finite in every channel")
+        if not all(value > 0 and math.isfinite(value) for value in self.std):
             raise UsageError(f"input std {self.std} must be positive in every channel")
         if self.num_classes < 2:
             raise UsageError(f"num_classes is {self.num_classes}; a classifier needs at least 2")

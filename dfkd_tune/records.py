@@ -30,6 +30,7 @@ Accuracies are fractions in [0, 1]; relative accuracies are percent; times are U
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -267,13 +268,15 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another storage"
         ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, with sorted keys where the order carries nothing."""
+    """Write a value as JSON, atomically, keys in their own order."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=True)
     write_bytes_atomically(path, (text + "\n").encode())
 
@@ -382,6 +385,15 @@ class TrialFolder:
         }
 
 
+class _Versioned(Record):
+    schema_version: int = SCHEMA_VERSION
+
+
+def _schema_version(path: Path) -> int:
+    """The version of a record, whatever else it holds."""
+    return read_record(path, _Versioned).schema_version
+
+
 class RunFolder:
     """Paths and records of one run."""
 
@@ -415,12 +427,13 @@ class RunFolder:
                 f"{path} is not a run folder (no run.json){hint}; "
                 f"give a folder that `dfkd-tune sweep` or `dfkd-tune distill` wrote"
             )
-        version = folder.run().schema_version
+        version = _schema_version(folder.run_file)
         if version > SCHEMA_VERSION:
             raise RunFolderError(
                 f"{path} was written by a newer dfkd-tune (records version {version}, "
                 f"this one reads {SCHEMA_VERSION}); upgrade dfkd-tune"
             )
+        folder.run()
         return folder
 
     def run(self) -> RunRecord:

@@ -239,6 +239,8 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
         choices = given["choices"]
         if not isinstance(choices, list) or not choices:
             raise ValueError(f"choices is {choices!r}; give a list of at least one value")
+        if not all(isinstance(c, str | int | float) and not isinstance(c, bool) for c in choices):
+            raise ValueError(f"choices {choices!r} may hold text and numbers only")
         if len({str(choice) for choice in choices}) < len(choices):
             raise ValueError(f"choices {choices!r} name a value twice")
         return replace(dimension, choices=tuple(choices))
@@ -246,6 +248,10 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
     for name, value in (("low", low), ("high", high)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name} is {value!r}, not a number")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}, not finite")
+        if dimension.kind == "int" and value != int(value):
+            raise ValueError(f"{name} is {value!r}, not a whole number")
     if not low < high:
         raise ValueError(f"low {low:g} is not below high {high:g}")
     if dimension.log and low <= 0:

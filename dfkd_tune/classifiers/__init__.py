@@ -1,5 +1,6 @@
 """Classifiers: networks, weights files, feature taps, size, and training on real images."""
 
+from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.classifiers._networks import CLASSIFIERS, NetworkConfig, build_classifier
 from dfkd_tune.classifiers._size import network_size
 from dfkd_tune.classifiers._taps import BatchStatistics, ForwardPass, TappedNetwork, find_stages
@@ -14,6 +15,7 @@ __all__ = [
     "TappedNetwork",
     "TrainingRecipe",
     "build_classifier",
+    "evaluation_mode",
     "file_sha256",
     "find_stages",
     "load_weights",

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.records import NetworkSize
 
@@ -19,15 +20,10 @@ def network_size(network: nn.Module, inputs: InputSpecification) -> NetworkSize:
         Trainable and frozen parameters, and multiply-accumulates of one image's forward pass in
         convolutions and matrix products.
     """
-    training = network.training
     counter = FlopCounterMode(display=False)
     device = next(network.parameters()).device
-    try:
-        network.eval()
-        with torch.no_grad(), counter:
-            network(torch.zeros(1, *inputs.shape, device=device))
-    finally:
-        network.train(training)
+    with evaluation_mode(network), torch.no_grad(), counter:
+        network(torch.zeros(1, *inputs.shape, device=device))
     return NetworkSize(
         parameters=sum(p.numel() for p in network.parameters()),
         macs=counter.get_total_flops() // 2,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.errors import TeacherError
 from dfkd_tune.inputs import InputSpecification
 
@@ -63,18 +64,12 @@ def _batch_statistics(x: Tensor, layer: nn.BatchNorm2d) -> BatchStatistics:
     )
 
 
-def find_stages(network: nn.Module, inputs: InputSpecification) -> tuple[str, ...]:
-    """Name the modules whose outputs are the last feature maps of each resolution.
+Size = tuple[int, int]
 
-    Args:
-        network: any classifier; run once on a blank image, in evaluation mode.
-        inputs: shape of its input.
 
-    Returns:
-        Module names, from the largest resolution to the smallest. Maps of a single position are
-        passed over where there are larger ones: pooling made them.
-    """
-    last: dict[tuple[int, int], str] = {}
+def _stage_modules(network: nn.Module, inputs: InputSpecification) -> dict[Size, str]:
+    """The last module to give a map of each size, largest size first."""
+    last: dict[Size, str] = {}
 
     def note(name: str) -> Any:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -83,21 +78,34 @@ def find_stages(network: nn.Module, inputs: InputSpecification) -> tuple[str, ..
 
         return hook
 
-    modules = [(name, module) for name, module in network.named_modules() if name]
-    handles = [module.register_forward_hook(note(name)) for name, module in modules]
-    training = network.training
+    handles = [
+        module.register_forward_hook(note(name)) for name, module in network.named_modules() if name
+    ]
     device = next(network.parameters()).device
     try:
-        network.eval()
-        with torch.no_grad():
+        with evaluation_mode(network), torch.no_grad():
             network(torch.zeros(1, *inputs.shape, device=device))
     finally:
-        network.train(training)
         for handle in handles:
             handle.remove()
     if len(last) > 1:
         last.pop((1, 1), None)
-    return tuple(last[size] for size in sorted(last, reverse=True))
+    return {size: last[size] for size in sorted(last, reverse=True)}
+
+
+def find_stages(network: nn.Module, inputs: InputSpecification) -> tuple[str, ...]:
+    """Name the modules whose outputs are the last feature maps of each resolution.
+
+    Args:
+        network: any classifier; run once on a blank image, in evaluation mode.
+        inputs: shape of its input.
+
+    Returns:
+        Module names, from the largest resolution to the smallest; a module that serves several
+        resolutions is named for each. Maps of a single position are passed over where there are
+        larger ones: pooling made them.
+    """
+    return tuple(_stage_modules(network, inputs).values())
 
 
 class TappedNetwork:
@@ -116,10 +124,12 @@ class TappedNetwork:
 
     def __init__(self, network: nn.Module, inputs: InputSpecification) -> None:
         self.network = network
-        self.stage_names = find_stages(network, inputs)
+        stages = _stage_modules(network, inputs)
+        self.stage_names = tuple(stages.values())
+        self._sizes = tuple(stages)
         self._features = False
         self._statistics = False
-        self._stages: dict[str, Tensor] = {}
+        self._stages: dict[Size, Tensor] = {}
         self._penultimate: Tensor | None = None
         self._batch: list[BatchStatistics] = []
         modules = dict(network.named_modules())
@@ -128,17 +138,22 @@ class TappedNetwork:
             raise TeacherError("the network has no linear layer, so no penultimate vector")
         self.batch_norms = [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)]
         self._handles = [
-            modules[name].register_forward_hook(self._stage_hook(name)) for name in self.stage_names
+            modules[name].register_forward_hook(
+                self._stage_hook({size for size, other in stages.items() if other == name})
+            )
+            for name in dict.fromkeys(stages.values())
         ]
         self._handles.append(linear[-1].register_forward_pre_hook(self._penultimate_hook))
         self._handles += [
             m.register_forward_pre_hook(self._statistics_hook) for m in self.batch_norms
         ]
 
-    def _stage_hook(self, name: str) -> Any:
+    def _stage_hook(self, sizes: set[Size]) -> Any:
         def hook(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            if self._features:
-                self._stages[name] = output
+            if self._features and output.dim() == 4:
+                size = (output.shape[2], output.shape[3])
+                if size in sizes:
+                    self._stages[size] = output
 
         return hook
 
@@ -173,7 +188,7 @@ class TappedNetwork:
             logits = self.network(images)
             return ForwardPass(
                 logits=logits,
-                stages=tuple(self._stages[name] for name in self.stage_names) if features else (),
+                stages=tuple(self._stages[size] for size in self._sizes) if features else (),
                 penultimate=self._penultimate,
                 statistics=tuple(self._batch),
             )

@@ -15,9 +15,11 @@ class TrainingRecipe(BaseModel):
 
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=128, ge=2)
-    learning_rate: float = Field(default=0.1, gt=0, description="peak of the schedule")
+    learning_rate: float = Field(
+        default=0.1, gt=0, allow_inf_nan=False, description="peak of the schedule"
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
+    weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     crop_padding: int = Field(default=0, ge=0, description="pixels; random crop after padding")
     flip: bool = Field(default=False, description="random horizontal flips")
     seed: int = Field(default=0, ge=0)

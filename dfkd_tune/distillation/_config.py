@@ -28,7 +28,7 @@ class _Section(BaseModel):
 class GeneratorOptimiserConfig(_Section):
     """Adam for the generator. Inferred for CGDD from its lineage (CMI, DFAD)."""
 
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     schedule: Literal["constant", "cosine"] = "constant"
@@ -37,9 +37,9 @@ class GeneratorOptimiserConfig(_Section):
 class StudentOptimiserConfig(_Section):
     """SGD for the student. Inferred for CGDD from its lineage (CMI, DFAD)."""
 
-    learning_rate: float = Field(default=0.1, gt=0, description="peak")
+    learning_rate: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="peak")
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
+    weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_epochs: int = Field(default=0, ge=0, description="of linearly rising learning rate")
 

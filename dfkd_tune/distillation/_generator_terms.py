@@ -40,7 +40,9 @@ class BatchNormStatistics(TermSettings):
 
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     distance: Literal["l2", "l2_squared"] = "l2"
-    first_layer_factor: float = Field(default=1.0, gt=0, description="extra weight of layer 1")
+    first_layer_factor: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="extra weight of layer 1"
+    )
 
 
 def batch_norm_statistics(settings: BatchNormStatistics, step: Step) -> Tensor:
@@ -90,7 +92,8 @@ class InformationEntropy(TermSettings):
 def information_entropy(settings: InformationEntropy, step: Step) -> Tensor:
     """sum_k p_k log p_k, p the mean over the batch of softmax T(x)."""
     mean = step.teacher.logits.softmax(1).mean(0)
-    value: Tensor = torch.special.xlogy(mean, mean).sum()
+    # Clamped: where a probability underflows to 0, x log x has no finite gradient.
+    value = (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
     return value / math.log(10) if settings.logarithm == "10" else value
 
 
@@ -103,7 +106,7 @@ class Adversarial(TermSettings):
 
     weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     divergence: Divergence = "kl_teacher_student"
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 def adversarial(settings: Adversarial, step: Step) -> Tensor:

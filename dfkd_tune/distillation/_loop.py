@@ -1,5 +1,6 @@
 """The data-free loop: a teacher in, a student out. It knows no Ray and no data."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,23 +148,24 @@ class _Distillation:
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
         self.schedule = config.schedule
-        self.teacher_network = teacher.to(device).eval()
-        self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
-        teacher.requires_grad_(False)
-        self.student = build_classifier(config.student, inputs, config.seed).to(device)
-        self.generator = build_generator(config.generator, inputs, config.seed + 1).to(device)
         self.generator_objective = _Objective(
             "generator", config.generator_objective, GENERATOR_TERMS
         )
         self.student_objective = _Objective("student", config.student_objective, STUDENT_TERMS)
-        self.teacher = TappedNetwork(self.teacher_network, inputs)
+        # What can fail comes before the teacher is touched.
+        self.student = build_classifier(config.student, inputs, config.seed).to(device)
+        self.generator = build_generator(config.generator, inputs, config.seed + 1).to(device)
         self.student_taps = TappedNetwork(self.student, inputs)
+        self.teacher = TappedNetwork(teacher, inputs)
         if "teacher_statistics" in self.generator_objective.needs and not self.teacher.batch_norms:
-            self.close()
+            self.teacher.remove()
             raise UsageError(
                 "the teacher has no BatchNorm layers, which generator_objective.bn_statistics "
                 "needs; set its weight to 0"
             )
+        self.teacher_modes = [(module, module.training) for module in teacher.modules()]
+        self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
+        teacher.to(device).eval().requires_grad_(False)
         self.generator_optimiser = generator_optimiser(self.generator, config.generator_optimiser)
         self.student_optimiser = student_optimiser(self.student, config.student_optimiser)
         self.source = torch.Generator(device).manual_seed(config.seed + 2)
@@ -178,6 +180,8 @@ class _Distillation:
         self.student_taps.remove()
         for parameter, requires_grad in self.teacher_grads:
             parameter.requires_grad_(requires_grad)
+        for module, training in self.teacher_modes:
+            module.training = training
 
     # ---------------------------------------------------------------- state
 
@@ -195,9 +199,12 @@ class _Distillation:
         }
         if self.device.type == "cuda":
             state["random"]["cuda"] = torch.cuda.get_rng_state(self.device)
-        return state
+        # A copy: training goes on in the same tensors.
+        return copy.deepcopy(state)
 
     def load(self, state: State) -> None:
+        # A copy: the optimisers train in the tensors that they are given.
+        state = copy.deepcopy(state)
         try:
             self.student.load_state_dict(state["student"])
             self.generator.load_state_dict(state["generator"])
@@ -212,9 +219,17 @@ class _Distillation:
             self.epoch = state["epoch"]
             self.student_steps = state["student_steps"]
             self.generator_steps = state["generator_steps"]
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            IndexError,
+            KeyError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
-                f"the checkpoint does not fit the configuration: {str(error).splitlines()[0]}"
+                f"the checkpoint does not fit the configuration: {reason}"
             ) from error
 
     # ---------------------------------------------------------------- synthesis
@@ -223,7 +238,9 @@ class _Distillation:
         count, classes = self.schedule.batch_size, self.inputs.num_classes
         if self.schedule.label_sampling == "balanced":
             order = torch.randperm(count, generator=self.source, device=self.device)
-            return order % classes
+            # Which classes get the surplus changes from batch to batch.
+            names = torch.randperm(classes, generator=self.source, device=self.device)
+            return names[order % classes]
         return torch.randint(classes, (count,), generator=self.source, device=self.device)
 
     def _synthesise(self) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dfkd_tune.classifiers import evaluation_mode
 from dfkd_tune.distillation._generators import Generator
 from dfkd_tune.inputs import InputSpecification
 
@@ -26,11 +27,8 @@ def sample_per_class(generator: Generator, per_class: int, seed: int) -> Tensor:
     noise = torch.randn(per_class, 1, generator.config.latent_size, generator=source)
     noise = noise.expand(-1, inputs.num_classes, -1).flatten(0, 1).to(device)
     labels = torch.arange(inputs.num_classes, device=device).repeat(per_class)
-    training = generator.training
-    generator.eval()
-    with torch.no_grad():
+    with evaluation_mode(generator), torch.no_grad():
         images = generator(noise, labels)
-    generator.train(training)
     pixels = to_pixels(images, inputs)
     return pixels.view(per_class, inputs.num_classes, *inputs.shape)
 

@@ -22,7 +22,7 @@ class KnowledgeDistillation(TermSettings):
 
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     divergence: Divergence = "kl_teacher_student"
-    temperature: float = Field(default=4.0, gt=0)
+    temperature: float = Field(default=4.0, gt=0, allow_inf_nan=False)
 
 
 def knowledge_distillation(settings: KnowledgeDistillation, step: Step) -> Tensor:
@@ -61,10 +61,15 @@ class AttentionTransfer(TermSettings):
     """
 
     weight: float = Field(default=1000.0, ge=0, allow_inf_nan=False)
-    exponent: float = Field(default=2.0, gt=0)
+    exponent: float = Field(
+        default=2.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="p of |A|^p; below 1 has no gradient at 0",
+    )
     reduction: Literal["mean", "sum", "max"] = "mean"
     stages: tuple[int, ...] | Literal["all"] = Field(
-        default="all", description="indices from 0, largest resolution first"
+        default="all", min_length=1, description="indices from 0, largest resolution first"
     )
     distance: Literal["mean_squared", "l2", "l1"] = "mean_squared"
 

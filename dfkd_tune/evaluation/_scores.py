@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfkd_tune.classifiers import evaluation_mode
 from dfkd_tune.records import SplitScore, TestOutcome
 
 
@@ -18,16 +19,9 @@ def predict_logits(network: nn.Module, images: Tensor, *, batch_size: int = 1024
     Returns:
         Logits `(N, K)`, float32, on the CPU.
     """
-    training = network.training
     device = next(network.parameters()).device
-    network.eval()
-    try:
-        with torch.no_grad():
-            parts = [
-                network(part.to(device)).float().cpu() for part in torch.split(images, batch_size)
-            ]
-    finally:
-        network.train(training)
+    with evaluation_mode(network), torch.no_grad():
+        parts = [network(part.to(device)).float().cpu() for part in torch.split(images, batch_size)]
     return torch.cat(parts)
 
 

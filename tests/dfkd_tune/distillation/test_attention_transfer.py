@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from dfkd_tune.classifiers import ForwardPass
@@ -167,9 +168,15 @@ def test_gradient_is_finite_for_maps_with_zeros_as_relu_makes_them(
     assert x.grad.abs().max() > 0
 
 
-def test_gradient_of_an_exponent_below_one_is_finite_where_a_feature_is_zero() -> None:
+def test_an_exponent_below_one_is_refused() -> None:
+    # Its gradient is infinite where a feature is zero, as after every ReLU.
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        STUDENT_TERMS["attention_transfer"].settings.model_validate({"exponent": 0.5})
+
+
+def test_gradient_is_finite_where_a_feature_is_zero() -> None:
     student = torch.tensor(np.maximum(STUDENT[0], 0), requires_grad=True)
-    compute([TEACHER[0]], [student], exponent=0.5).backward()
+    compute([TEACHER[0]], [student], exponent=1).backward()
     assert student.grad is not None
     assert bool(torch.isfinite(student.grad).all())
 
