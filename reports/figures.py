@@ -167,22 +167,29 @@ def curves_figure(
 
 
 def losses_figure(losses: LossTerms, trial: str) -> Figure:
-    """The weighted loss terms of one trial over its epochs."""
-    figure = _figure("epoch", "weighted loss term", y_format=None)
+    """The weighted loss terms of one trial over its epochs.
+
+    Their sizes differ by orders of magnitude, and some are negative: each is drawn as a share of
+    its own largest size, and the value itself is shown on hovering.
+    """
+    figure = _figure("epoch", "share of the term's largest size", y_format=".0%")
     for place, (name, values) in enumerate(losses.terms.items()):
+        largest = max((abs(value) for value in values if value is not None), default=0.0) or 1.0
         colour = LOSS_COLOURS[place % len(LOSS_COLOURS)]
         figure.add_trace(
             go.Scatter(
                 x=list(losses.epochs),
-                y=[_rounded(value) for value in values],
+                y=[None if value is None else _rounded(value / largest) for value in values],
+                customdata=[_rounded(value) for value in values],
                 mode="lines",
                 name=_plain(name),
                 line={"width": 2, "color": colour, "dash": DASHES[place % len(DASHES)]},
                 meta={"role": f"loss-{place % len(LOSS_COLOURS)}"},
-                hovertemplate="%{y:.4g}",
+                hovertemplate="%{customdata:.4g}",
             )
         )
     figure.update_layout(hovermode="x unified")
+    figure.update_yaxes(minallowed=-1.02)
     return Figure(
         name="losses",
         figure=figure,

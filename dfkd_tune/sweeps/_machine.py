@@ -50,7 +50,7 @@ def environment() -> dict[str, Any]:
             "cpu_cores": usable_cpus(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "gpus": [torch.cuda.get_device_name(i) for i in range(gpu_count())],
-            "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+            "cuda": torch.version.cuda if torch.cuda.is_available() else "none",
         },
         "git_commit": _git_commit(),
     }

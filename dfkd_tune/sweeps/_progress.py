@@ -101,9 +101,11 @@ class SweepProgress:
         best = self.best()
         if best is not None:
             parts.append(f"best {self.describe(*best)}")
+        budget = self.total_trials * self.total_steps
+        parts.append(f"{100 * sum(self.steps.values()) / budget:.0f} % of the budget used")
         left = self.seconds_left()
         elapsed = time.monotonic() - self.began
-        parts.append(f"{_clock(elapsed)} used" + (f", about {_clock(left)} left" if left else ""))
+        parts.append(_clock(elapsed) + (f", about {_clock(left)} left" if left else ""))
         return " · ".join(parts)
 
     def describe(self, name: str, value: float) -> str:
