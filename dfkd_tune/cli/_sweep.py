@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dfkd_tune.cli._output import (
     command_line,
@@ -23,6 +22,7 @@ from dfkd_tune.sweeps import (
     allot,
     assignment_from_experiment,
     assignment_from_run,
+    epoch_progress,
     first_difference,
     gpu_count,
     override,
@@ -150,7 +150,7 @@ def sweep(
     else:
         print_summary(console, summary)
         console.print(f"report: {_short(files.html)}", highlight=False, soft_wrap=True)
-    if result.unfinished:
+    if result.unfinished or result.ending == "interrupted":
         _say_how_to_go_on(console)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
@@ -257,17 +257,13 @@ def distill(
 
 
 def _distil_with_progress(assignment: Assignment, resume: Resume, console: Console) -> RunFolder:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("distilling", total=None)
+    with epoch_progress(console) as show:
 
         def on_epoch(record: EpochRecord) -> None:
             accuracy = record.validation.get("accuracy")
             value = "" if accuracy is None else f", validation {100 * accuracy:.1f} %"
             text = f"epoch {record.epoch} of {record.total_epochs}{value}"
-            bar.update(task, completed=record.epoch, total=record.total_epochs, description=text)
-            if not console.is_terminal:
-                console.print(text, highlight=False)
+            show(record.epoch, record.total_epochs, text)
 
         try:
             return run_distillation(

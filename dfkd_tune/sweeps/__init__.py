@@ -7,6 +7,7 @@ from dfkd_tune.sweeps._distill import (
     first_difference,
     run_distillation,
 )
+from dfkd_tune.sweeps._epochs import epoch_progress
 from dfkd_tune.sweeps._experiment import (
     Experiment,
     ResolvedExperiment,
@@ -38,6 +39,7 @@ __all__ = [
     "assignment_from_run",
     "check_writable",
     "environment",
+    "epoch_progress",
     "first_difference",
     "gpu_count",
     "override",

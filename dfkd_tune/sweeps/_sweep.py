@@ -14,12 +14,12 @@ from typing import Literal
 import optuna
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dfkd_tune.benchmarks import Benchmark
 from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
+from dfkd_tune.sweeps._epochs import epoch_progress
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._folder import (
     Resume,
@@ -71,16 +71,15 @@ def teacher_with_progress(
 ) -> Teacher:
     """Prepare a teacher, showing how its training goes."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("training the teacher", total=None, visible=False)
-
-        def progress(epoch: int, epochs: int, loss: float) -> None:
-            text = f"training the teacher, epoch {epoch} of {epochs}, loss {loss:.3f}"
-            bar.update(task, completed=epoch, total=epochs, description=text, visible=True)
-
+    with epoch_progress(console) as show:
         return prepare_teacher(
-            benchmark, config, teacher_cache(storage), device=device, progress=progress
+            benchmark,
+            config,
+            teacher_cache(storage),
+            device=device,
+            progress=lambda epoch, epochs, loss: show(
+                epoch, epochs, f"training the teacher, epoch {epoch} of {epochs}, loss {loss:.3f}"
+            ),
         )
 
 
@@ -114,9 +113,10 @@ def run_sweep(
         allot(experiment.resources, usable_cpus(), gpu_count())
     check_writable(storage)
     check_resume(path, resolved.identity_hash(), "sweep", resume)
-    teacher = _own_teacher(RunFolder(path), resolved) or teacher_with_progress(
-        resolved.benchmark, experiment.teacher, storage, console
-    )
+    teacher = _own_teacher(RunFolder(path), resolved)
+    if teacher is None:
+        teacher = teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
+        _check_same_teacher(RunFolder(path), teacher)
     with owned(path):
         run, session = begin(
             path,
@@ -163,6 +163,16 @@ def _own_teacher(run: RunFolder, resolved: ResolvedExperiment) -> Teacher | None
     if not run.teacher_weights.is_file() or file_sha256(run.teacher_weights) != card.weights_sha256:
         return None
     return Teacher(card=card, weights=run.teacher_weights)
+
+
+def _check_same_teacher(run: RunFolder, teacher: Teacher) -> None:
+    """Refuse to go on with a run whose teacher was lost and came out otherwise this time."""
+    card = run.teacher_card()
+    if card is not None and card.weights_sha256 != teacher.card.weights_sha256:
+        raise RunFolderError(
+            f"the teacher's weights in {run.path} are damaged, and training it again gave other "
+            f"weights; put {run.teacher_weights} back from a copy, or choose another --name"
+        )
 
 
 def _mark_interrupted(run: RunFolder) -> None:

@@ -1,10 +1,12 @@
 """Real sweeps under a local Ray: stopped, diverged, failed, interrupted, resumed."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -174,6 +176,50 @@ def test_a_time_budget_ends_a_sweep(sweep: Any, tiny: dict[str, Any], storage: P
     assert "time budget" in result.run.run().message
 
 
+def _kill_worker_when(condition: Callable[[], bool]) -> threading.Thread:
+    """Kill the process of the running trial once a condition holds."""
+
+    def work() -> None:
+        deadline = time.monotonic() + 60
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith("ray::Implicit"):
+                    process.kill()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("retries", [1, 0])
+def test_a_killed_worker_costs_its_trial_alone(
+    sweep: Any, tiny: dict[str, Any], storage: Path, retries: int
+) -> None:
+    tiny["storage"] = storage
+    tiny["settings"]["schedule"] |= {"epochs": 40, "iterations_per_epoch": 10}
+    tiny["search"] = {"trials": 1, "scheduler": {"name": "none"}}
+    tiny["resources"]["retries"] = retries
+    tiny["saving"] = {"checkpoint_every": 2}
+    folder = RunFolder(storage / "tiny").trial_folder("t0000")
+    thread = _kill_worker_when(lambda: (folder.checkpoints / "epoch_000006").exists())
+    result = sweep(tiny)
+    thread.join()
+    status = folder.status()
+    if retries:
+        assert result.exit_code == 0
+        assert status.state == "complete"
+        assert [restore.from_epoch >= 6 for restore in status.restores] == [True]
+        assert [epoch.epoch for epoch in folder.epochs()] == list(range(1, 41))
+    else:
+        assert result.exit_code == 3
+        assert status.state == "failed"
+        assert status.error is not None
+        assert "ended without a word" in status.error.message
+    write_report([result.run.path])
+
+
 # ------------------------------------------------------------------ killed from outside
 
 
@@ -274,6 +320,10 @@ def test_killed_three_times_nothing_is_lost_or_doubled(
         assert run.run().state == "running"
         assert summarise(run.path).state == "killed"
         write_report([run.path])
+        if number == 1:
+            # A disk that damages the newest checkpoint: the older one must serve.
+            damaged = next(run.trials_path.glob("*/checkpoints/epoch_000004"))
+            (damaged / "state.pt").write_bytes(b"not a checkpoint")
 
     # A fourth time, with Ctrl-C: it stops cleanly and says how to go on.
     process = start_and_wait(lambda: "running" in states(run).values())
@@ -308,5 +358,7 @@ def test_killed_three_times_nothing_is_lost_or_doubled(
                 assert row.validation == older.validation, "trained again to the same digits"
                 assert row.losses == older.losses
             seen_epochs[row.epoch] = row
+    restores = run.trial_folder(damaged.parent.parent.name).status().restores
+    assert any(r.from_epoch == 2 and "epoch_000004 is unreadable" in r.note for r in restores)
     assert run.selection() is not None
     assert (run.report_path / "report.html").exists()
