@@ -117,7 +117,8 @@ def run_sweep(
     if teacher is None:
         teacher = teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
         _check_same_teacher(RunFolder(path), teacher)
-    with owned(path):
+    # An interrupt is caught from here on: the start of Ray, too, swallows one now and then.
+    with owned(path), _interruptible() as interrupted:
         run, session = begin(
             path,
             resolved.record(),
@@ -135,7 +136,9 @@ def run_sweep(
             highlight=False,
         )
         try:
-            ending = _search(run, resolved, session, console, address, retry_failed, accuracy)
+            ending = _search(
+                run, resolved, session, console, address, retry_failed, accuracy, interrupted
+            )
         except KeyboardInterrupt:
             _mark_interrupted(run)
             set_run_state(run, "interrupted", "ended by a person; the same command goes on")
@@ -213,6 +216,7 @@ def _search(
     address: str | None,
     retry_failed: bool,
     teacher_accuracy: float,
+    interrupted: threading.Event,
 ) -> Ending:
     experiment = resolved.experiment
     if retry_failed:
@@ -225,7 +229,7 @@ def _search(
         return "complete"
     with ray_cluster(address, usable_cpus()) as cluster:
         allotment = allot(experiment.resources, cluster.get("CPU", 0), cluster.get("GPU", 0))
-        with _interruptible() as interrupted:
+        if not interrupted.is_set():
             _tune(run, resolved, session, console, allotment, teacher_accuracy, interrupted)
     return "interrupted" if interrupted.is_set() else "complete"
 

@@ -88,3 +88,42 @@ def test_a_teacher_is_trained_once_and_evaluated(output: Any, tmp_path: Path) ->
     assert "test" not in first["scores"], "training a teacher never touches the test split"
     text = output("teacher", "evaluate", "digits", first["weights"], "--split", "test")
     assert text.startswith("test: ")
+
+
+@pytest.mark.sweep
+def test_from_sweep_to_distill(
+    output: Any, tiny: dict[str, Any], storage: Path, ray_session: None
+) -> None:
+    file = storage / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**tiny, "storage": str(storage)}))
+    done = json.loads(output("sweep", file, "--trials", "2", "--json"))
+    assert done["state"] == "complete"
+    assert done["finished"] == done["planned"] == 2
+    assert 0 < done["relative_accuracy"] < 110
+    assert Path(done["report"]).exists()
+    assert json.loads(output("status", storage / "tiny", "--json"))["verdict"] == done["verdict"]
+    assert done["verdict"] in output("status", storage / "tiny")
+    again = json.loads(output("distill", storage / "tiny", "--json"))
+    assert "digit for digit" in again["compared"]
+    recipe = json.loads(output("distill", file, "--epochs", "2", "--json"))
+    assert recipe["name"] == "tiny-recipe"
+    assert recipe["selected"] is False
+    both = json.loads(
+        output(
+            "report",
+            storage / "tiny",
+            storage / "tiny-recipe",
+            "--output",
+            storage / "all",
+            "--json",
+        )
+    )
+    assert Path(both["report"]).exists()
+
+
+@pytest.mark.sweep
+def test_doctor_finds_this_machine_fit(output: Any, tmp_path: Path, ray_session: None) -> None:
+    checks = json.loads(output("doctor", "--storage", tmp_path / "runs", "--json"))
+    assert {c["check"] for c in checks} >= {"python", "torch", "ray", "storage", "memory", "gpu"}
+    assert all(c["ok"] for c in checks)
+    assert not (tmp_path / "runs").exists(), "it leaves nothing behind"
