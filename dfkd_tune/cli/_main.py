@@ -48,13 +48,16 @@ app.command("list")(_inspect.list_)
 app.command()(_inspect.doctor)
 
 
-def main() -> None:
-    """Run the command line; exit with 0 ok, 1 error, 2 usage, 3 failed trials, 130 interrupted."""
+def run_command_line() -> int:
+    """Run what was typed, with `--debug` welcome anywhere in the line.
+
+    Returns:
+        The exit code.
+    """
     debug = "--debug" in sys.argv[1:]
     if debug:
-        # Welcome anywhere in the line, not only before the command.
         sys.argv = [sys.argv[0], *(arg for arg in sys.argv[1:] if arg != "--debug")]
-    sys.exit(run(debug))
+    return run(debug)
 
 
 def run(debug: bool) -> int:

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from dfkd_tune.errors import ResourceError
+
+REACH_SECONDS = 10.0
 
 # Read by Ray when it is imported or when a run starts.
 SETTINGS = {
@@ -58,6 +61,8 @@ def ray_cluster(address: str | None, cpus: int) -> Iterator[Any]:
         ResourceError: if the cluster cannot be reached or started.
     """
     local = address in (None, "local")
+    if address is not None:
+        _check_reachable(address)
     prepare_environment(local)
     import ray
 
@@ -80,3 +85,21 @@ def ray_cluster(address: str | None, cpus: int) -> Iterator[Any]:
         yield ray.cluster_resources()  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Knock at an address of the form host:port; Ray itself would wait for minutes.
+
+    Raises:
+        ResourceError: if nobody answers.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "//" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise ResourceError(
+            f"cannot reach the Ray cluster at {address}: {error.strerror or error}; check the "
+            f"address, and that the cluster is running"
+        ) from error

@@ -205,6 +205,11 @@ def test_a_damaged_run_file(command: Any, storage: Path) -> None:
     says(command("report", storage / "tiny"), 1, "run.json is damaged")
 
 
+def test_a_cluster_that_is_not_there(command: Any, experiment: Any) -> None:
+    address = "127.0.0.1:9"
+    says(command("sweep", experiment(), "--address", address), 1, "cannot reach", address)
+
+
 def test_distill_flags(command: Any, experiment: Any) -> None:
     says(command("distill", experiment(), "--trial", "t0001"), 2, "--trial goes with the folder")
 
