@@ -10,15 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers import ForwardPass, TappedNetwork, build_classifier
-from dfkd_tune.distillation._config import (
-    DistillationConfig,
-    GeneratorObjective,
-    StudentObjective,
-    active_terms,
-)
+from dfkd_tune.distillation._config import DistillationConfig
 from dfkd_tune.distillation._generator_terms import GENERATOR_TERMS
 from dfkd_tune.distillation._generators import Generator, build_generator
 from dfkd_tune.distillation._image_bank import ImageBank
+from dfkd_tune.distillation._meter import EpochMeter
+from dfkd_tune.distillation._objective import Objective
 from dfkd_tune.distillation._optimisation import (
     generator_optimiser,
     learning_rate,
@@ -27,7 +24,6 @@ from dfkd_tune.distillation._optimisation import (
 )
 from dfkd_tune.distillation._step import Step
 from dfkd_tune.distillation._student_terms import STUDENT_TERMS
-from dfkd_tune.distillation._terms import LossTerm, Need, TermSettings
 from dfkd_tune.errors import CheckpointError, DivergedError, UsageError
 from dfkd_tune.inputs import InputSpecification
 
@@ -78,64 +74,6 @@ class Evaluate(Protocol):
         """Score the student without changing it or drawing random numbers."""
 
 
-class _Objective:
-    """The weighted sum of an objective's active terms."""
-
-    def __init__(
-        self,
-        prefix: str,
-        config: GeneratorObjective | StudentObjective,
-        registry: Mapping[str, LossTerm],
-    ) -> None:
-        self.prefix = prefix
-        self.terms: list[tuple[LossTerm, TermSettings]] = [
-            (registry[name], settings) for name, settings in active_terms(config).items()
-        ]
-        self.needs: frozenset[Need] = frozenset().union(*(term.needs for term, _ in self.terms))
-
-    def __call__(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum, and each weighted summand, detached."""
-        weighted = {
-            f"{self.prefix}/{term.name}": settings.weight * term.compute(settings, step)
-            for term, settings in self.terms
-        }
-        return torch.stack(list(weighted.values())).sum(), {
-            name: value.detach() for name, value in weighted.items()
-        }
-
-
-class _EpochMeter:
-    """Sums on the device, read once at the epoch's end: no host synchronisation in between."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.class_probability: Tensor | None = None
-        self.class_count = 0
-        self.images = 0
-        self.seconds = {"synthesis": 0.0, "student": 0.0, "evaluation": 0.0}
-
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def add_predictions(self, logits: Tensor) -> None:
-        mean = logits.detach().softmax(1).mean(0)
-        old = self.class_probability
-        self.class_probability = mean if old is None else old + mean
-        self.class_count += 1
-
-    def losses(self) -> dict[str, float]:
-        return {name: (value / self.counts[name]).item() for name, value in self.sums.items()}
-
-    def class_entropy(self) -> float:
-        if self.class_probability is None:
-            return float("nan")
-        p = (self.class_probability / self.class_count).double()
-        return -float(torch.special.xlogy(p, p).sum())
-
-
 class _Distillation:
     """Networks, optimisers, counters and random state of one distillation."""
 
@@ -148,10 +86,10 @@ class _Distillation:
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
         self.schedule = config.schedule
-        self.generator_objective = _Objective(
+        self.generator_objective = Objective(
             "generator", config.generator_objective, GENERATOR_TERMS
         )
-        self.student_objective = _Objective("student", config.student_objective, STUDENT_TERMS)
+        self.student_objective = Objective("student", config.student_objective, STUDENT_TERMS)
         # What can fail comes before the teacher is touched.
         self.student = build_classifier(config.student, inputs, config.seed).to(device)
         self.generator = build_generator(config.generator, inputs, config.seed + 1).to(device)
@@ -255,7 +193,7 @@ class _Distillation:
 
     # ---------------------------------------------------------------- steps
 
-    def generator_step(self, meter: _EpochMeter) -> None:
+    def generator_step(self, meter: EpochMeter) -> None:
         config = self.config.generator_optimiser
         total = self._generator_epochs() * self.schedule.iterations_per_epoch
         total *= self.schedule.generator_steps
@@ -304,7 +242,7 @@ class _Distillation:
         self.bank.add(images, labels)
         return images, labels
 
-    def student_step(self, meter: _EpochMeter) -> None:
+    def student_step(self, meter: EpochMeter) -> None:
         config, schedule = self.config.student_optimiser, self.schedule
         per_epoch = schedule.iterations_per_epoch * schedule.student_steps
         rate = learning_rate(
@@ -338,9 +276,9 @@ class _Distillation:
             return "generator"
         return "student" if self.schedule.mode == "two_stage" else "alternating"
 
-    def train_epoch(self) -> tuple[Stage, _EpochMeter]:
+    def train_epoch(self) -> tuple[Stage, EpochMeter]:
         self.epoch += 1
-        stage, meter = self.stage(self.epoch), _EpochMeter()
+        stage, meter = self.stage(self.epoch), EpochMeter()
         for _ in range(self.schedule.iterations_per_epoch):
             if stage != "student":
                 began = time.perf_counter()

@@ -11,10 +11,9 @@ from dfkd_tune.sweeps._epochs import epoch_progress
 from dfkd_tune.sweeps._experiment import (
     Experiment,
     ResolvedExperiment,
-    override,
-    read_experiment_file,
     resolve_experiment,
 )
+from dfkd_tune.sweeps._experiment_file import override, read_experiment_file
 from dfkd_tune.sweeps._folder import Resume, check_writable
 from dfkd_tune.sweeps._machine import (
     Allotment,

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dfkd_tune.benchmarks import BENCHMARKS, Benchmark
 from dfkd_tune.distillation import METHODS, DistillationConfig, Method, build_generator
 from dfkd_tune.errors import ExperimentError, SpaceError, UsageError, did_you_mean
+from dfkd_tune.sweeps._validation import validation_lines
 from search_spaces import SPACES, SearchSpace
 from trainables import SavingConfig, TeacherConfig, teacher_network_config, teacher_recipe
 
@@ -165,78 +164,6 @@ class ResolvedExperiment:
         given = self.experiment.search.scheduler.grace_epochs
         warmup = self.base.student_optimiser.warmup_epochs
         return given or max(warmup + 1, self.base.schedule.epochs // 9, 1)
-
-
-# ------------------------------------------------------------------ reading
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number and refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is given twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
-    list("-+.0123456789"),
-)
-
-
-def read_experiment_file(path: Path) -> dict[str, Any]:
-    """Read an experiment file, without checking what it says.
-
-    Raises:
-        ExperimentError: if it is missing or no YAML mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ExperimentError(f"experiment file {path} does not exist; check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"cannot read experiment file {path}: {error}") from error
-    try:
-        # A subclass of SafeLoader: plain data only.
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ExperimentError(f"{path}{where}: {error.problem}; mend the YAML") from error
-    except yaml.YAMLError as error:
-        raise ExperimentError(f"{path} is no YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise ExperimentError(
-            f"{path} holds no mapping of keys to values; see experiments/digits.yaml for a model"
-        )
-    return value
-
-
-def override(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values at dotted paths into a raw experiment; None leaves the path as it is."""
-    result: dict[str, Any] = json.loads(json.dumps(dict(raw), default=str))
-    for key, value in values.items():
-        if value is None:
-            continue
-        *parents, leaf = key.split(".")
-        section = result
-        for part in parents:
-            inner = section.setdefault(part, {})
-            if not isinstance(inner, dict):
-                break
-            section = inner
-        else:
-            section[leaf] = value
-    return result
-
-
-# ------------------------------------------------------------------ checking
 
 
 def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment:
@@ -399,53 +326,6 @@ def _choice_problems(space: SearchSpace, base: DistillationConfig) -> list[str]:
                 message = error.errors()[0]["msg"].removeprefix("Value error, ")
                 problems.append(f"space.ranges.{dimension.key}: {value!r}: {message}")
     return problems
-
-
-_UNION_BRANCH = re.compile(r"^(float|int|str|bool|(literal|tuple|function-\w+)\[.*\])$")
-
-
-def validation_lines(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
-    """One line per problem: the key's path, what is wrong, what was given, what is allowed.
-
-    Args:
-        error: of the model.
-        model: whose fields are known.
-        prefix: path of the model within the file.
-    """
-    lines: dict[str, str] = {}
-    for problem in error.errors():
-        location = [str(part) for part in problem["loc"] if not _UNION_BRANCH.match(str(part))]
-        path = ".".join([part for part in [prefix] if part] + location) or "the file"
-        if problem["type"] == "extra_forbidden":
-            known = _fields(model, location[:-1])
-            text = f"unknown key; {did_you_mean(location[-1], known)}"
-        elif problem["type"] == "missing":
-            text = "is missing; give it"
-        else:
-            text = f"{problem['msg'].removeprefix('Value error, ')}; got {_short(problem['input'])}"
-        # Of a union, pydantic names every branch.
-        lines[path] = f"{lines[path]}; or: {text}" if path in lines else f"{path}: {text}"
-    return list(lines.values())
-
-
-def _fields(model: type[BaseModel], location: list[str]) -> list[str]:
-    """The keys that a section takes."""
-    current: type[BaseModel] = model
-    for part in location:
-        field = current.model_fields.get(part)
-        candidates = (
-            [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
-        )
-        inner = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not inner:
-            return []
-        current = inner[0]
-    return list(current.model_fields)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def seconds(duration: str | None) -> float | None:

@@ -49,6 +49,8 @@ def select(run: RunFolder, benchmark: Benchmark, objective: str, session: str) -
     student_sha256 = file_sha256(folder.student_weights)
     before = run.selection()
     if before is not None and before.student_sha256 == student_sha256:
+        if before.trial == folder.name and before.candidates == candidates:
+            return before
         test, evaluations = before.test, before.test_evaluations
     else:
         config = DistillationConfig.model_validate(folder.trial().configuration)
