@@ -47,6 +47,10 @@ class TeacherError(DfkdTuneError):
     """A teacher's weights cannot be used."""
 
 
+class DataError(DfkdTuneError):
+    """Real images cannot be read, or are not what a benchmark needs."""
+
+
 class StorageError(DfkdTuneError):
     """A folder cannot be written or read."""
 

@@ -8,6 +8,8 @@
   lock                     held (flock) while a command works in this folder
   teacher/card.json        TeacherCard
   teacher/weights.safetensors
+  audit/card.json          AuditCard, where the search objective is data_free
+  audit/images.safetensors `images` (N, C, H, W), normalised, and `labels` (N,)
   trials/t0000/
     trial.json             TrialRecord: the configuration and where it came from
     metrics.jsonl          EpochRecord, one line per epoch; a repeated epoch replaces the older line
@@ -103,12 +105,25 @@ class TeacherCard(Record):
     parameters: int
     source: Literal["trained", "file"]
     origin: str = Field(description="the command's own training, or the weights file as given")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="of the factory of a network that is not ours"
+    )
+    stages: tuple[str, ...] = Field(default=(), description="as named; empty: found by themselves")
+    inputs: dict[str, Any] = Field(
+        default_factory=dict, description="channels, height, width, mean, std, num_classes"
+    )
     recipe: dict[str, Any] = Field(default_factory=dict)
+    precision: str = Field(default="float32", description="that it was trained in")
+    hardware: dict[str, Any] = Field(default_factory=dict)
     recipe_hash: str
     weights_sha256: str
-    data_hash: str = Field(description="of the split's images and labels")
+    data_hash: str = Field(
+        description="of the train split's images and labels; empty where there are none"
+    )
     scores: dict[str, SplitScore] = Field(
-        description="by split name; `test` appears only in selection.json and on demand"
+        default_factory=dict,
+        description="by split name, where there are labels; `test` appears only in selection.json "
+        "and in the card of a teacher that the `teacher` command made",
     )
     seconds: float
     versions: dict[str, str] = Field(default_factory=dict)
@@ -120,6 +135,11 @@ class NetworkSize(Record):
 
     parameters: int
     macs: int = Field(description="multiply-accumulates of one image's forward pass")
+    latency_ms: float | None = Field(
+        default=None,
+        description="median forward pass of one image on the CPU that proposed the trial, with "
+        "its threads",
+    )
 
 
 class TrialRecord(Record):
@@ -155,9 +175,14 @@ class EpochRecord(Record):
     stage: Literal["generator", "student", "alternating"]
     student_steps: int = Field(description="since the trial's start")
     generator_steps: int
+    value: float | None = Field(
+        default=None,
+        description="of the search objective, a fraction; None where not evaluated",
+    )
     validation: dict[str, float] = Field(
         description="accuracy, agreement with the teacher, kl (nats) on the validation split; "
-        "empty where this epoch was not evaluated"
+        "without accuracy where its images have no labels; audit_agreement and audit_kl on the "
+        "audit set; empty where this epoch was not evaluated"
     )
     losses: dict[str, float] = Field(
         description="epoch means of the weighted terms, such as student/kd; raw x weight"
@@ -228,6 +253,34 @@ class TestOutcome(Record):
         return 100 * (self.both_correct + self.student_only) / teacher if teacher else float("nan")
 
 
+class HeldOutAgreement(Record):
+    """How often student and teacher choose the same class, on images without labels."""
+
+    images: int = Field(ge=1)
+    same: int
+
+    @property
+    def agreement(self) -> float:
+        """Fraction of images on which both choose one class."""
+        return self.same / self.images
+
+
+class AuditCard(Record):
+    """`audit/card.json`: images made from the teacher alone, before any trial."""
+
+    schema_version: int = SCHEMA_VERSION
+    images: int
+    sha256: str = Field(description="of the file of images; the version of the audit set")
+    teacher_sha256: str = Field(description="of the teacher's weights")
+    inversions: list[dict[str, Any]] = Field(description="settings of each")
+    teacher_accuracy: float = Field(
+        description="fraction of images in which the teacher sees the preset label"
+    )
+    class_entropy: float = Field(description="of the teacher's mean prediction, nats")
+    seconds: float
+    created: str
+
+
 class SelectionRecord(Record):
     """`selection.json`: the trial chosen on the validation split, and its one look at the test."""
 
@@ -236,10 +289,16 @@ class SelectionRecord(Record):
     rule: str = Field(description="in words: what was compared, on which split, among which trials")
     objective: str = Field(description="name of the search objective, such as val_real")
     candidates: int = Field(description="complete trials that were compared")
-    validation: dict[str, float] = Field(description="accuracy, agreement, kl, images; of student")
-    teacher_validation_accuracy: float
+    value: float | None = Field(default=None, description="of the search objective, a fraction")
+    validation: dict[str, float] = Field(description="scores of the student at its last epoch")
+    teacher_validation_accuracy: float | None = Field(
+        default=None, description="None where there are no labels"
+    )
     student_sha256: str
-    test: TestOutcome
+    test: TestOutcome | None = Field(default=None, description="None where there are no labels")
+    held_out: HeldOutAgreement | None = Field(
+        default=None, description="on unlabelled images that the choice has not seen"
+    )
     test_evaluations: int = Field(description="how many students of this run met the test split")
     session: str
     time: str
@@ -405,6 +464,8 @@ class RunFolder:
         self.lock_file = path / "lock"
         self.teacher_card_file = path / "teacher" / "card.json"
         self.teacher_weights = path / "teacher" / "weights.safetensors"
+        self.audit_card_file = path / "audit" / "card.json"
+        self.audit_images = path / "audit" / "images.safetensors"
         self.trials_path = path / "trials"
         self.selection_file = path / "selection.json"
         self.report_path = path / "report"

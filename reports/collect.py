@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import (
+    AuditCard,
     EpochRecord,
     RunFolder,
     RunRecord,
@@ -21,6 +22,7 @@ from dfkd_tune.records import (
     TeacherCard,
     TrialFolder,
     TrialRecord,
+    read_record,
 )
 
 Value = TypeVar("Value")
@@ -57,8 +59,8 @@ class TrialData:
 
     @property
     def evaluated(self) -> tuple[EpochRecord, ...]:
-        """The epochs at which the student met the validation split."""
-        return tuple(epoch for epoch in self.epochs if "accuracy" in epoch.validation)
+        """The epochs that have a value of the search objective."""
+        return tuple(epoch for epoch in self.epochs if epoch.value is not None)
 
     @property
     def seconds(self) -> float:
@@ -82,8 +84,9 @@ class RunData:
         experiment: the experiment as resolved; empty where it cannot be read.
         sessions: all starts of the command, oldest first.
         teacher: the teacher's card; None while there is none.
-        selection: the selected trial and its test numbers; None while there is none.
+        selection: the selected trial and what it was measured on; None while there is none.
         trials: all trials in order of proposal.
+        audit: the card of the audit set; None where the run has none.
         problems: what could not be read, in words; without those of single trials.
     """
 
@@ -95,6 +98,7 @@ class RunData:
     teacher: TeacherCard | None
     selection: SelectionRecord | None
     trials: tuple[TrialData, ...]
+    audit: AuditCard | None = None
     problems: tuple[str, ...] = ()
 
     def find_trial(self, name: str) -> TrialData | None:
@@ -125,6 +129,7 @@ def collect_run(path: Path) -> RunData:
         teacher=_read(folder.teacher_card, None, problems),
         selection=_read(folder.selection, None, problems),
         trials=tuple(_collect_trial(trial) for trial in folder.trial_folders()),
+        audit=_read(lambda: _audit_card(folder.audit_card_file), None, problems),
         problems=tuple(problems),
     )
 
@@ -151,6 +156,11 @@ def is_locked(lock_file: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _audit_card(path: Path) -> AuditCard | None:
+    """Read the card of an audit set; None where there is none."""
+    return read_record(path, AuditCard) if path.exists() else None
 
 
 def _collect_trial(folder: TrialFolder) -> TrialData:

@@ -5,6 +5,7 @@ expected is shown as missing, and never stops the report.
 """
 
 from collections.abc import Mapping
+from pathlib import PureWindowsPath
 from typing import Any
 
 from reports.collect import RunData, TrialData
@@ -40,9 +41,18 @@ def network_name(architecture: Any, width: Any) -> str | None:
     """Write a network as architecture x width, such as `cnn x 0.5` with a times sign."""
     if architecture is None:
         return None
+    name = short_architecture(str(architecture))
     if isinstance(width, int | float) and not isinstance(width, bool):
-        return f"{architecture} \N{MULTIPLICATION SIGN} {width:g}"
-    return str(architecture)
+        return f"{name} \N{MULTIPLICATION SIGN} {width:g}"
+    return name
+
+
+def short_architecture(architecture: str) -> str:
+    """An architecture without the folders of the file that it is made in, such as `net.py:make`."""
+    file, colon, factory = architecture.rpartition(":")
+    if not file.endswith(".py"):
+        return architecture
+    return f"{PureWindowsPath(file).name}{colon}{factory}"
 
 
 def student_name(trial: TrialData) -> str | None:

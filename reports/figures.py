@@ -6,6 +6,7 @@ same for text and grid. Shapes and dashes tell the roles apart without colour.
 """
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import plotly.graph_objects as go
 
 from reports.compute.history import HistoryPoint
 from reports.compute.training import Curve, LossTerms, TimeShare
-from reports.formatting import percent, shorten
+from reports.formatting import percent, sentence, shorten
 
 MARKERS = {
     "complete": ("circle", "#0072B2"),
@@ -35,6 +36,7 @@ TIME_PATTERNS = (
 )
 HEIGHT = 380
 DIGITS = 6
+TITLE_WIDTH = 34
 FEW = 12
 
 
@@ -53,12 +55,13 @@ class Figure:
     summary: str
 
 
-def history_figure(points: Sequence[HistoryPoint], by: str) -> Figure:
+def history_figure(points: Sequence[HistoryPoint], by: str, measures: str) -> Figure:
     """The value of every trial and the best so far.
 
     Args:
         points: the history of the search.
         by: `order` or `seconds`, what the horizontal axis counts.
+        measures: what the value is, in words.
     """
     in_order = by == "order"
 
@@ -67,7 +70,7 @@ def history_figure(points: Sequence[HistoryPoint], by: str) -> Figure:
 
     figure = _figure(
         "trials in order of proposal" if in_order else "compute seconds of all trials so far",
-        "last validation accuracy",
+        _axis_title(f"last {measures}"),
     )
     line = [(place(p), p.best_so_far if in_order else p.best_when_ended) for p in points]
     line = sorted((x, y) for x, y in line if y is not None)
@@ -113,21 +116,22 @@ def history_figure(points: Sequence[HistoryPoint], by: str) -> Figure:
     return Figure(
         name=f"history-{by}",
         figure=figure,
-        summary=f"{shown} of {len(points)} trials were evaluated; {told}.",
+        summary=f"{sentence(measures)}: {shown} of {len(points)} trials were evaluated; {told}.",
     )
 
 
 def curves_figure(
-    curves: Sequence[Curve], best: str | None, teacher_accuracy: float | None
+    curves: Sequence[Curve], best: str | None, teacher_accuracy: float | None, measures: str
 ) -> Figure:
-    """Validation accuracy of all trials against student steps.
+    """The search objective of all trials against student steps.
 
     Args:
         curves: of all trials that were evaluated.
         best: name of the trial to draw bold; None for none.
-        teacher_accuracy: on the validation split, a fraction; None while it is unknown.
+        teacher_accuracy: what the teacher has, a fraction; None where there is nothing to compare.
+        measures: what the curves show, in words.
     """
-    figure = _figure("student steps", "validation accuracy")
+    figure = _figure("student steps", _axis_title(measures))
     bold = [curve for curve in curves if curve.trial == best]
     groups = (
         ("stopped, diverged or failed", "faint", [c for c in curves if _ended_early(c)], 1, "dot"),
@@ -157,12 +161,12 @@ def curves_figure(
             )
         )
     told = (
-        f"; {best} ends at {percent(bold[0].accuracy[-1])}" if bold else "; no trial is complete"
+        f"; {best} ends at {percent(bold[0].values[-1])}" if bold else "; no trial is complete"
     ) + (f", the teacher has {percent(teacher_accuracy)}" if teacher_accuracy is not None else "")
     return Figure(
         name="curves",
         figure=figure,
-        summary=f"Learning curves of {len(curves)} trials{told}.",
+        summary=f"{sentence(measures)} of {len(curves)} trials while they train{told}.",
     )
 
 
@@ -270,8 +274,8 @@ def _curve_group(name: str, role: str, group: list[Curve], width: float, dash: s
     text: list[str] = []
     for curve in group:
         x += [*curve.student_steps, None]
-        y += [*(_rounded(value) for value in curve.accuracy), None]
-        text += [f"{_plain(curve.trial)}, {curve.state}"] * (len(curve.accuracy) + 1)
+        y += [*(_rounded(value) for value in curve.values), None]
+        text += [f"{_plain(curve.trial)}, {curve.state}"] * (len(curve.values) + 1)
     colour = {"faint": "#8A929C", "complete": "#0072B2", "bold": "#14181D"}[role]
     return go.Scatter(
         x=x,
@@ -323,7 +327,7 @@ def _figure(x_title: str, y_title: str, y_format: str | None = ".0%") -> go.Figu
         },
         hoverlabel={"namelength": -1},
         xaxis={**axis, "title": {"text": x_title}},
-        yaxis={**axis, "title": {"text": y_title}, "tickformat": y_format},
+        yaxis={**axis, "title": {"text": y_title, "standoff": 12}, "tickformat": y_format},
         uirevision="kept",
     )
     return figure
@@ -332,6 +336,13 @@ def _figure(x_title: str, y_title: str, y_format: str | None = ".0%") -> go.Figu
 def _plain(text: str) -> str:
     """Text for a figure, where plotly reads markup: escaped, and short enough for a legend."""
     return html.escape(shorten(text))
+
+
+def _axis_title(text: str) -> str:
+    """A title that fits beside its axis, in two lines where it is long."""
+    head, on, tail = text.partition(" on ")
+    lines = [head, f"on {tail}"] if on else textwrap.wrap(text, TITLE_WIDTH)
+    return "<br>".join(_plain(line) for line in lines) if len(text) > TITLE_WIDTH else _plain(text)
 
 
 def _rounded(value: float | None) -> float | None:

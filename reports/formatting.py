@@ -68,6 +68,11 @@ def memory(mebibytes: float | None, missing: str = MISSING) -> str:
     return f"{mebibytes / BINARY_STEP:.1f}{SPACE}GiB"
 
 
+def milliseconds(value: float | None, missing: str = MISSING) -> str:
+    """Write milliseconds with three significant digits."""
+    return missing if value is None else f"{value:.3g}{SPACE}ms"
+
+
 def number(value: float | None, missing: str = "none") -> str:
     """Write any number with four significant digits."""
     return missing if value is None else f"{value:.4g}"
@@ -96,6 +101,11 @@ def moment(time: str) -> str:
 def shorten(text: str, longest: int = 60) -> str:
     """Cut a text that is longer than `longest` characters, and mark the cut."""
     return text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def sentence(text: str) -> str:
+    """Begin a text with a capital, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def plural(number_of: int, noun: str) -> str:

@@ -11,23 +11,24 @@ from plotly.offline import get_plotlyjs
 
 from dfkd_tune import __version__
 from reports import formatting
-from reports.compute.summary import STATES
+from reports.compute.verdict import STATES
 from reports.figures import Figure
 from reports.view import RunView, pretty_json
 
 FILTERS = (
     formatting.percent,
     formatting.relative,
-    formatting.interval,
     formatting.whole,
     formatting.quantity,
     formatting.duration,
     formatting.memory,
+    formatting.milliseconds,
     formatting.number,
     formatting.setting,
     formatting.shorten,
     formatting.inline,
     formatting.moment,
+    formatting.sentence,
     pretty_json,
 )
 

@@ -7,6 +7,7 @@ import pandas as pd
 from dfkd_tune.records import EpochRecord
 from reports.collect import RunData
 from reports.compute.leaderboard import LeaderboardRow, leaderboard
+from reports.objectives import objective_name
 
 TRIAL_COLUMNS = (
     "run",
@@ -19,17 +20,19 @@ TRIAL_COLUMNS = (
     "total_epochs",
     "student_steps",
     "total_student_steps",
-    "last_validation_accuracy",
-    "best_validation_accuracy",
-    "mean_last_validation_accuracy",
-    "relative_validation_accuracy",
+    "objective",
+    "last_value",
+    "best_value",
+    "mean_last_value",
+    "relative_value",
     "student",
     "parameters",
     "macs",
+    "latency_ms",
     "seconds",
     "peak_memory_mib",
 )
-CURVE_COLUMNS = ("run", "trial", "epoch", "student_steps", "generator_steps", "stage")
+CURVE_COLUMNS = ("run", "trial", "epoch", "student_steps", "generator_steps", "stage", "value")
 WHOLE_NUMBERS = (
     "rank",
     "epochs",
@@ -87,13 +90,15 @@ def _trial_row(run: RunData, row: LeaderboardRow) -> dict[str, Any]:
         "total_epochs": row.total_epochs,
         "student_steps": row.student_steps,
         "total_student_steps": row.total_student_steps,
-        "last_validation_accuracy": row.last_accuracy,
-        "best_validation_accuracy": row.best_accuracy,
-        "mean_last_validation_accuracy": row.mean_last_accuracy,
-        "relative_validation_accuracy": row.relative_validation_accuracy,
+        "objective": objective_name(run),
+        "last_value": row.last_value,
+        "best_value": row.best_value,
+        "mean_last_value": row.mean_last_value,
+        "relative_value": row.relative_value,
         "student": row.student,
         "parameters": row.parameters,
         "macs": row.macs,
+        "latency_ms": row.latency_ms,
         "seconds": row.seconds,
         "peak_memory_mib": row.peak_memory_mib,
         **{f"param.{key}": value for key, value in row.settings.items()},
@@ -106,6 +111,7 @@ def _epoch_row(epoch: EpochRecord) -> dict[str, Any]:
         "student_steps": epoch.student_steps,
         "generator_steps": epoch.generator_steps,
         "stage": epoch.stage,
+        "value": epoch.value,
         **{f"validation.{key}": value for key, value in epoch.validation.items()},
         **{f"loss.{key}": value for key, value in epoch.losses.items()},
         **{f"learning_rate.{key}": value for key, value in epoch.learning_rates.items()},

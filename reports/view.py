@@ -7,9 +7,11 @@ from typing import Any
 
 from reports.collect import RunData
 from reports.compute.caveats import caveats
+from reports.compute.choice import ChoiceQuality, choice_quality
 from reports.compute.failures import FailureReport, failure_report
 from reports.compute.history import HistoryPoint, search_history
 from reports.compute.leaderboard import teacher_validation_accuracy
+from reports.compute.published import PublishedComparison, compare_published
 from reports.compute.reproduction import Reproduction, best_trial, reproduction, shown_trial
 from reports.compute.summary import RunSummary, summarise_run
 from reports.compute.training import (
@@ -23,6 +25,7 @@ from reports.compute.training import (
     spread,
     time_shares,
 )
+from reports.facts import Fact, facts
 from reports.figures import (
     Figure,
     curves_figure,
@@ -31,6 +34,7 @@ from reports.figures import (
     losses_figure,
     time_figure,
 )
+from reports.objectives import DATA_FREE_OBJECTIVE, LABEL_OBJECTIVE, ObjectiveWords, objective_words
 from reports.pictures import Picture, pictures
 
 LOSS_ROWS = 12
@@ -63,7 +67,11 @@ class RunView:
         anchor: start of all ids of this run in the page.
         data: the run's records.
         summary: the run in short.
+        objective: the words for its search objective.
+        facts: the headline numbers of its verdict.
         history: of the search.
+        choice: how good a choice without labels was; None where that cannot be told.
+        published: what others published on the benchmark; None where nothing is known.
         curves: learning curves.
         inside: of the best trial; None while no trial has trained.
         time: where it went, by state.
@@ -77,7 +85,11 @@ class RunView:
     anchor: str
     data: RunData
     summary: RunSummary
+    objective: ObjectiveWords
+    facts: tuple[Fact, ...]
     history: tuple[HistoryPoint, ...]
+    choice: ChoiceQuality | None
+    published: PublishedComparison | None
     curves: tuple[Curve, ...]
     inside: InsideView | None
     time: tuple[TimeShare, ...]
@@ -86,6 +98,11 @@ class RunView:
     reproduction: Reproduction
     caveats: tuple[str, ...]
     figures: Mapping[str, Figure] = field(default_factory=dict)
+
+    @property
+    def without(self) -> str:
+        """What the search objective did without, in a word."""
+        return "data" if self.objective.name == DATA_FREE_OBJECTIVE else "labels"
 
 
 def view_run(run: RunData, anchor: str) -> RunView:
@@ -100,12 +117,13 @@ def view_run(run: RunData, anchor: str) -> RunView:
     inside = _inside(run)
     time = time_shares(run)
     best = best_trial(run)
+    summary, words = summarise_run(run), objective_words(run)
     figures: list[Figure] = []
     if any(point.value is not None for point in history):
-        figures += [history_figure(history, "order"), history_figure(history, "seconds")]
+        figures += [history_figure(history, by, words.value) for by in ("order", "seconds")]
     if curves:
-        teacher = teacher_validation_accuracy(run)
-        figures.append(curves_figure(curves, best.name if best else None, teacher))
+        teacher = teacher_validation_accuracy(run) if words.name == LABEL_OBJECTIVE else None
+        figures.append(curves_figure(curves, best.name if best else None, teacher, words.value))
     if inside is not None and inside.losses.terms:
         figures.append(losses_figure(inside.losses, inside.trial))
     if inside is not None and any(v is not None for v in inside.losses.class_entropy):
@@ -115,8 +133,12 @@ def view_run(run: RunData, anchor: str) -> RunView:
     return RunView(
         anchor=anchor,
         data=run,
-        summary=summarise_run(run),
+        summary=summary,
+        objective=words,
+        facts=facts(summary),
         history=history,
+        choice=choice_quality(run),
+        published=compare_published(run),
         curves=curves,
         inside=inside,
         time=time,

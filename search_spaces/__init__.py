@@ -10,6 +10,7 @@ from search_spaces._dimensions import (
     with_values,
 )
 from search_spaces._registry import SPACES, get_space
+from search_spaces._students import students_for
 
 __all__ = [
     "OFF",
@@ -20,5 +21,6 @@ __all__ = [
     "SearchSpace",
     "get_key",
     "get_space",
+    "students_for",
     "with_values",
 ]

@@ -15,10 +15,13 @@ from optuna.distributions import (
 
 from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.errors import SpaceError, did_you_mean
+from dfkd_tune.inputs import InputSpecification
+from search_spaces._students import students_for
 
 Value = str | int | float
 Kind = Literal["float", "int", "choice"]
 ON, OFF = "on", "off"
+STUDENT_KEY = "student.architecture"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,16 @@ class SearchSpace:
     title: str
     dimensions: tuple[Dimension, ...]
     fixed: Mapping[str, Value | bool] = field(default_factory=dict)
+
+    def for_inputs(self, inputs: InputSpecification) -> "SearchSpace":
+        """The space with the students that suit an image size."""
+        return replace(
+            self,
+            dimensions=tuple(
+                replace(d, choices=students_for(inputs)) if d.key == STUDENT_KEY else d
+                for d in self.dimensions
+            ),
+        )
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Every parameter that a trial can have, switches included."""

@@ -1,9 +1,20 @@
 """What runs: a trial, a teacher, and the thin wrappers through which Ray runs them."""
 
-from trainables._ray import BUDGET, VALUE, WORST_VALUE, distil_trial
+from trainables._audit import Audit, AuditConfig, copy_audit, prepare_audit
+from trainables._machine import processor_name
+from trainables._objectives import (
+    SEARCH_OBJECTIVES,
+    USUAL_OBJECTIVE,
+    ObjectiveName,
+    SearchObjective,
+)
+from trainables._ray import BUDGET, VALUE, WORST_VALUE, distil_trial, train_teacher
 from trainables._teachers import (
     Teacher,
     TeacherConfig,
+    add_test_score,
+    cached_teacher,
+    card_network,
     check_teacher,
     copy_teacher,
     load_network,
@@ -16,29 +27,44 @@ from trainables._teachers import (
 from trainables._trials import (
     SavingConfig,
     SupersededError,
+    run_benchmark,
+    run_objective,
     run_trial,
     student_size,
-    validation_scores,
 )
 
 __all__ = [
     "BUDGET",
+    "SEARCH_OBJECTIVES",
+    "USUAL_OBJECTIVE",
     "VALUE",
     "WORST_VALUE",
+    "Audit",
+    "AuditConfig",
+    "ObjectiveName",
     "SavingConfig",
+    "SearchObjective",
     "SupersededError",
     "Teacher",
     "TeacherConfig",
+    "add_test_score",
+    "cached_teacher",
+    "card_network",
     "check_teacher",
+    "copy_audit",
     "copy_teacher",
     "distil_trial",
     "load_network",
+    "prepare_audit",
     "prepare_teacher",
+    "processor_name",
+    "run_benchmark",
+    "run_objective",
     "run_trial",
     "score_teacher",
     "student_size",
     "teacher_hash",
     "teacher_network_config",
     "teacher_recipe",
-    "validation_scores",
+    "train_teacher",
 ]

@@ -1,5 +1,6 @@
 """What the process runs on."""
 
+import platform
 import resource
 import sys
 from pathlib import Path
@@ -7,6 +8,19 @@ from pathlib import Path
 import torch
 
 _LINUX_STATUS = Path("/proc/self/status")
+
+
+def processor_name(device: torch.device) -> str:
+    """The name of the GPU or CPU that computes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def reset_peak_memory(device: torch.device) -> None:

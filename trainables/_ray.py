@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from dfkd_tune.benchmarks import BenchmarkConfig, open_benchmark
 from dfkd_tune.errors import DivergedError
 from dfkd_tune.records import EpochRecord, RunFolder
+from trainables._teachers import TeacherConfig, prepare_teacher
 from trainables._trials import SavingConfig, SupersededError, run_trial
 
 VALUE = "value"
@@ -15,6 +19,30 @@ BUDGET = "student_steps"
 
 WORST_VALUE = 0.0
 """Value of a diverged trial: finite, since Ray's scheduler never stops a NaN."""
+
+
+def train_teacher(config: dict[str, Any]) -> None:
+    """Train a teacher inside Ray Tune, into a cache that all nodes share.
+
+    A try that died goes on from its checkpoint.
+
+    Args:
+        config: `benchmark` and `teacher`: mappings as in an experiment file; `cache`: path.
+    """
+    from ray import tune
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(int(config["threads"]))
+    prepare_teacher(
+        open_benchmark(BenchmarkConfig.model_validate(config["benchmark"])),
+        TeacherConfig.model_validate(config["teacher"]),
+        Path(config["cache"]),
+        device=device,
+        progress=lambda told: tune.report(
+            {"epoch": told.epoch, "epochs": told.epochs, "loss": told.loss}
+        ),
+    )
 
 
 def distil_trial(config: dict[str, Any]) -> None:
@@ -30,8 +58,8 @@ def distil_trial(config: dict[str, Any]) -> None:
 
     def on_epoch(record: EpochRecord) -> None:
         last[BUDGET], last["epoch"] = record.student_steps, record.epoch
-        if record.validation:
-            last[VALUE] = record.validation["accuracy"]
+        if record.value is not None:
+            last[VALUE] = record.value
             if record.student_steps > 0:
                 tune.report({**last, "diverged": False})
 

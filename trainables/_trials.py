@@ -2,25 +2,30 @@
 
 import io
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
 
-from dfkd_tune.benchmarks import Benchmark, get_benchmark
-from dfkd_tune.classifiers import NetworkConfig, build_classifier, network_size, save_weights
+from dfkd_tune.benchmarks import Benchmark, BenchmarkConfig, open_benchmark
+from dfkd_tune.checkpoints import CheckpointStore
+from dfkd_tune.classifiers import (
+    NetworkConfig,
+    build_classifier,
+    measure_latency,
+    network_size,
+    save_weights,
+)
 from dfkd_tune.distillation import (
-    CheckpointStore,
     DistillationConfig,
     Progress,
+    configuration_hash,
     distil,
     image_grid,
     sample_per_class,
 )
 from dfkd_tune.errors import DivergedError, RunFolderError
-from dfkd_tune.evaluation import predict_logits, student_scores
 from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.records import (
     EpochRecord,
@@ -35,7 +40,8 @@ from dfkd_tune.records import (
     write_bytes_atomically,
 )
 from trainables._machine import peak_memory_mib, reset_peak_memory
-from trainables._teachers import load_network
+from trainables._objectives import SEARCH_OBJECTIVES, SearchObjective, trial_scores
+from trainables._teachers import card_network, load_network
 
 GRID_ROWS = 4
 GRID_SEED = 0
@@ -45,21 +51,44 @@ class SupersededError(RunFolderError):
     """Another start of the command owns the run folder now; this process must stop writing."""
 
 
-def validation_scores(
-    teacher: nn.Module, benchmark: Benchmark
-) -> Callable[[nn.Module], Mapping[str, float]]:
-    """Make the evaluation of a search: accuracy, agreement and KL on the validation split."""
-    data = benchmark.load("validation")
-    images = data.normalised(benchmark.inputs)
-    teacher_logits = predict_logits(teacher, images)
-    return lambda student: student_scores(
-        predict_logits(student, images), teacher_logits, data.labels
-    )
+def student_size(
+    config: NetworkConfig, inputs: InputSpecification, *, threads: int | None = None
+) -> NetworkSize:
+    """Parameters and multiply-accumulates of a student, and its latency on the CPU.
+
+    Args:
+        config: architecture and width.
+        inputs: shape and classes.
+        threads: with which its latency is measured; not measured where None.
+    """
+    network = build_classifier(config, inputs, seed=0)
+    size = network_size(network, inputs)
+    if threads is None:
+        return size
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return size.model_copy(update={"latency_ms": measure_latency(network, inputs)})
+    finally:
+        torch.set_num_threads(before)
 
 
-def student_size(config: NetworkConfig, inputs: InputSpecification) -> NetworkSize:
-    """Parameters and multiply-accumulates of a student."""
-    return network_size(build_classifier(config, inputs, seed=0), inputs)
+def run_benchmark(run: RunFolder) -> Benchmark:
+    """The benchmark of a run, opened again from its records.
+
+    Raises:
+        RunFolderError: if the records do not say which.
+    """
+    config = run.experiment().get("benchmark_config")
+    if config is None:
+        raise RunFolderError(f"{run.experiment_file} names no benchmark_config; begin a new run")
+    return open_benchmark(BenchmarkConfig.model_validate(config))
+
+
+def run_objective(run: RunFolder) -> SearchObjective:
+    """The search objective of a run, from its records."""
+    name = run.experiment().get("search", {}).get("objective", "val_real")
+    return SEARCH_OBJECTIVES[name]
 
 
 class SavingConfig(BaseModel):
@@ -128,17 +157,13 @@ def _run_trial(
     card = run.teacher_card()
     if card is None:
         raise RunFolderError(f"{run.path} has no teacher; run the command again to prepare it")
-    benchmark = get_benchmark(card.benchmark)
+    benchmark, objective = run_benchmark(run), run_objective(run)
     device = torch.device(record.device)
     torch.set_num_threads(record.threads)
     reset_peak_memory(device)
-    teacher = load_network(
-        NetworkConfig(architecture=card.architecture, width=card.width),
-        benchmark,
-        run.teacher_weights,
-    )
-    evaluate = validation_scores(teacher, benchmark)
-    store = CheckpointStore(folder.checkpoints, config)
+    teacher = load_network(card_network(card), benchmark.inputs, run.teacher_weights)
+    evaluate = trial_scores(run, teacher, benchmark, objective, device)
+    store = CheckpointStore(folder.checkpoints, configuration_hash(config))
     restored = store.load_newest()
     _note_restore(folder, session, restored.epoch, restored.passed_over)
     total_epochs = config.schedule.total_epochs
@@ -147,7 +172,7 @@ def _run_trial(
         if run.run().session != session:
             raise SupersededError(f"{run.path} is owned by another start of the command now")
         epoch, last = progress.epoch, progress.epoch == total_epochs
-        row = _epoch_record(progress, total_epochs, session, device)
+        row = _epoch_record(progress, objective.key, total_epochs, session, device)
         append_record(folder.metrics_file, row)
         if last or epoch == 1 or epoch % saving.images_every == 0:
             _write_grid(folder.images / f"epoch_{epoch:06d}.png", progress)
@@ -168,6 +193,7 @@ def _run_trial(
         evaluate_every=saving.evaluate_every,
         report=report,
         restore=restored.state,
+        teacher_stages=card.stages,
     )
 
 
@@ -184,7 +210,7 @@ def _note_restore(
 
 
 def _epoch_record(
-    progress: Progress, total_epochs: int, session: str, device: torch.device
+    progress: Progress, key: str, total_epochs: int, session: str, device: torch.device
 ) -> EpochRecord:
     seconds = progress.seconds
     return EpochRecord(
@@ -193,6 +219,7 @@ def _epoch_record(
         stage=progress.stage,
         student_steps=progress.student_steps,
         generator_steps=progress.generator_steps,
+        value=progress.validation.get(key),
         validation=dict(progress.validation),
         losses=dict(progress.losses),
         learning_rates=dict(progress.learning_rates),

@@ -1,26 +1,62 @@
 """Classifiers: networks, weights files, feature taps, size, and training on real images."""
 
+from dfkd_tune.classifiers._config import Argument, NetworkConfig
+from dfkd_tune.classifiers._foreign import check_output, is_foreign
+from dfkd_tune.classifiers._inspect import (
+    BatchNormReport,
+    NetworkReport,
+    PenultimateReport,
+    StageReport,
+    inspect_network,
+)
 from dfkd_tune.classifiers._modes import evaluation_mode
-from dfkd_tune.classifiers._networks import CLASSIFIERS, NetworkConfig, build_classifier
-from dfkd_tune.classifiers._size import network_size
-from dfkd_tune.classifiers._taps import BatchStatistics, ForwardPass, TappedNetwork, find_stages
-from dfkd_tune.classifiers._training import TrainingRecipe, train_classifier
-from dfkd_tune.classifiers._weights import file_sha256, load_weights, read_state_dict, save_weights
+from dfkd_tune.classifiers._networks import CLASSIFIERS, build_classifier
+from dfkd_tune.classifiers._preprocessing import normalise, to_input
+from dfkd_tune.classifiers._size import measure_latency, network_size
+from dfkd_tune.classifiers._stages import find_stages
+from dfkd_tune.classifiers._taps import BatchStatistics, ForwardPass, TappedNetwork
+from dfkd_tune.classifiers._training import (
+    TrainingProgress,
+    TrainingRecipe,
+    train_classifier,
+    used_precision,
+)
+from dfkd_tune.classifiers._weights import (
+    file_sha256,
+    load_initial_weights,
+    load_weights,
+    read_state_dict,
+    save_weights,
+)
 
 __all__ = [
     "CLASSIFIERS",
+    "Argument",
+    "BatchNormReport",
     "BatchStatistics",
     "ForwardPass",
     "NetworkConfig",
+    "NetworkReport",
+    "PenultimateReport",
+    "StageReport",
     "TappedNetwork",
+    "TrainingProgress",
     "TrainingRecipe",
     "build_classifier",
+    "check_output",
     "evaluation_mode",
     "file_sha256",
     "find_stages",
+    "inspect_network",
+    "is_foreign",
+    "load_initial_weights",
     "load_weights",
+    "measure_latency",
     "network_size",
+    "normalise",
     "read_state_dict",
     "save_weights",
+    "to_input",
     "train_classifier",
+    "used_precision",
 ]

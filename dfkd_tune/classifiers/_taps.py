@@ -1,19 +1,21 @@
 """Feature taps: what passes through an unchanged network, read by hooks.
 
 A network needs no method or attribute of its own for this. Its stages are the last feature maps
-before each change of resolution; its penultimate vector is the input of its last linear layer.
+before each down-sampling; its penultimate vector is the input of the linear layer that gives the
+logits.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd_tune.classifiers._modes import evaluation_mode
-from dfkd_tune.errors import TeacherError
+from dfkd_tune.classifiers._stages import ModuleCall, Size, module_calls, stage_calls
+from dfkd_tune.errors import TeacherError, did_you_mean
 from dfkd_tune.inputs import InputSpecification
 
 
@@ -40,8 +42,8 @@ class ForwardPass:
 
     Args:
         logits: `(N, K)`.
-        stages: feature maps `(N, C_l, H_l, W_l)`, from the largest resolution to the smallest;
-            empty where not asked for.
+        stages: feature maps `(N, C_l, H_l, W_l)`, from the largest resolution to the smallest, or
+            in the order in which they were named; empty where not asked for.
         penultimate: `(N, D)`; None where not asked for.
         statistics: of every BatchNorm layer, in order; empty where not asked for.
     """
@@ -64,48 +66,39 @@ def _batch_statistics(x: Tensor, layer: nn.BatchNorm2d) -> BatchStatistics:
     )
 
 
-Size = tuple[int, int]
+def _named_stages(
+    network: nn.Module, calls: list[ModuleCall], stages: tuple[str, ...]
+) -> list[tuple[str, Size | None]]:
+    """Check modules that were named as stages; they serve every size."""
+    names = [name for name, _ in network.named_modules() if name]
+    last = {call.name: call for call in calls}
+    for name in stages:
+        if name not in names:
+            # All of a network's modules are too many to list.
+            known = {child for child, _ in network.named_children()}
+            known.update(get_close_matches(name, names, n=5))
+            raise TeacherError(
+                f"stages: the network has no module '{name}'; {did_you_mean(name, known)}"
+            )
+        if name not in last:
+            raise TeacherError(
+                f"stages: module '{name}' is not run when the network classifies; "
+                f"name one that gives a feature map"
+            )
+        if last[name].dimensions != 4:
+            raise TeacherError(
+                f"stages: module '{name}' gives no feature map (N, C, H, W); name one that does"
+            )
+    return [(name, None) for name in dict.fromkeys(stages)]
 
 
-def _stage_modules(network: nn.Module, inputs: InputSpecification) -> dict[Size, str]:
-    """The last module to give a map of each size, largest size first."""
-    last: dict[Size, str] = {}
-
-    def note(name: str) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.dim() == 4:
-                last[output.shape[2], output.shape[3]] = name
-
-        return hook
-
-    handles = [
-        module.register_forward_hook(note(name)) for name, module in network.named_modules() if name
-    ]
-    device = next(network.parameters()).device
-    try:
-        with evaluation_mode(network), torch.no_grad():
-            network(torch.zeros(1, *inputs.shape, device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if len(last) > 1:
-        last.pop((1, 1), None)
-    return {size: last[size] for size in sorted(last, reverse=True)}
-
-
-def find_stages(network: nn.Module, inputs: InputSpecification) -> tuple[str, ...]:
-    """Name the modules whose outputs are the last feature maps of each resolution.
-
-    Args:
-        network: any classifier; run once on a blank image, in evaluation mode.
-        inputs: shape of its input.
-
-    Returns:
-        Module names, from the largest resolution to the smallest; a module that serves several
-        resolutions is named for each. Maps of a single position are passed over where there are
-        larger ones: pooling made them.
-    """
-    return tuple(_stage_modules(network, inputs).values())
+def _last_linear(calls: list[ModuleCall], num_classes: int) -> ModuleCall:
+    """The linear layer that gives the logits; of an auxiliary head there is no call."""
+    linear = [call for call in calls if isinstance(call.module, nn.Linear)]
+    if not linear:
+        raise TeacherError("the network has no linear layer, so no penultimate vector")
+    heads = [call for call in linear if call.module.out_features == num_classes]
+    return (heads or linear)[-1]
 
 
 class TappedNetwork:
@@ -115,51 +108,57 @@ class TappedNetwork:
     `remove` takes the hooks off.
 
     Args:
-        network: any classifier with a linear last layer.
+        network: any classifier with a linear last layer; run once on a blank image, in evaluation
+            mode.
         inputs: shape and classes of its input.
+        stages: names of the modules whose outputs are the stages, in this order; found by
+            `find_stages` where none is given.
 
     Raises:
-        TeacherError: if the network has no linear layer.
+        TeacherError: if no linear layer runs in the network, or a name in `stages` is not that of
+            a module that gives feature maps.
     """
 
-    def __init__(self, network: nn.Module, inputs: InputSpecification) -> None:
+    def __init__(
+        self, network: nn.Module, inputs: InputSpecification, stages: tuple[str, ...] = ()
+    ) -> None:
         self.network = network
-        stages = _stage_modules(network, inputs)
-        self.stage_names = tuple(stages.values())
-        self._sizes = tuple(stages)
+        calls = module_calls(network, inputs)
+        if stages:
+            self._taps = _named_stages(network, calls, stages)
+        else:
+            self._taps = [(call.name, size) for size, call in stage_calls(calls).items()]
+        self.stage_names = tuple(name for name, _ in self._taps)
+        head = _last_linear(calls, inputs.num_classes)
+        self.penultimate_name = head.name
         self._features = False
         self._statistics = False
-        self._stages: dict[Size, Tensor] = {}
+        self._stages: dict[int, Tensor] = {}
         self._penultimate: Tensor | None = None
         self._batch: list[BatchStatistics] = []
         modules = dict(network.named_modules())
-        linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
-        if not linear:
-            raise TeacherError("the network has no linear layer, so no penultimate vector")
         self.batch_norms = [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)]
         self._handles = [
-            modules[name].register_forward_hook(
-                self._stage_hook({size for size, other in stages.items() if other == name})
-            )
-            for name in dict.fromkeys(stages.values())
+            modules[name].register_forward_hook(self._stage_hook(index, size))
+            for index, (name, size) in enumerate(self._taps)
         ]
-        self._handles.append(linear[-1].register_forward_pre_hook(self._penultimate_hook))
+        self._handles.append(head.module.register_forward_pre_hook(self._penultimate_hook))
         self._handles += [
             m.register_forward_pre_hook(self._statistics_hook) for m in self.batch_norms
         ]
 
-    def _stage_hook(self, sizes: set[Size]) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            if self._features and output.dim() == 4:
-                size = (output.shape[2], output.shape[3])
-                if size in sizes:
-                    self._stages[size] = output
+    def _stage_hook(self, index: int, size: Size | None) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            if not self._features or not isinstance(output, Tensor) or output.dim() != 4:
+                return
+            if size is None or size == tuple(output.shape[2:]):
+                self._stages[index] = output
 
         return hook
 
     def _penultimate_hook(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._features:
-            self._penultimate = args[0]
+            self._penultimate = args[0].flatten(1)
 
     def _statistics_hook(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._statistics and isinstance(module, nn.BatchNorm2d):
@@ -188,7 +187,7 @@ class TappedNetwork:
             logits = self.network(images)
             return ForwardPass(
                 logits=logits,
-                stages=tuple(self._stages[size] for size in self._sizes) if features else (),
+                stages=tuple(self._stages[i] for i in range(len(self._taps))) if features else (),
                 penultimate=self._penultimate,
                 statistics=tuple(self._batch),
             )

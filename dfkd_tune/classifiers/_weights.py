@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -26,8 +27,10 @@ def save_weights(path: Path, network: nn.Module) -> str:
     Returns:
         The file's SHA-256.
     """
+    # Clones: the format holds no tensor under two names.
     state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
     }
     content = save(state)
     write_bytes_atomically(path, content)
@@ -36,6 +39,8 @@ def save_weights(path: Path, network: nn.Module) -> str:
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a state dict from a `.safetensors`, `.pt` or `.pth` file.
+
+    A torch file may hold it under `state_dict` or `model`, beside other things.
 
     Raises:
         TeacherError: if the file is missing, damaged, or would need to run code to load.
@@ -66,8 +71,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TeacherError(f"weights file {path} is damaged ({reason}); copy it again") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    if isinstance(state, dict):
+        inner = (state.get(key) for key in ("state_dict", "model"))
+        state = next((value for value in inner if isinstance(value, dict)), state)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise TeacherError(
             f"weights file {path} does not hold a state dict; save model.state_dict()"
@@ -75,25 +81,41 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def _without_wrapper(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take off the `module.` that DataParallel puts before every name."""
+    prefix = "module."
+    if not all(name.startswith(prefix) for name in state) or all(
+        name.startswith(prefix) for name in expected
+    ):
+        return state
+    return {name.removeprefix(prefix): value for name, value in state.items()}
+
+
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load a weights file into a network.
+
+    Names that all begin with `module.`, as DataParallel makes them, are taken without it.
 
     Raises:
         TeacherError: if the file cannot be read or does not fit the network.
     """
-    state = read_state_dict(path)
     expected = network.state_dict()
-    output = list(expected)[-1]
-    if output in state and state[output].shape != expected[output].shape:
-        raise TeacherError(
-            f"weights file {path} is for {state[output].shape[0]} classes, "
-            f"the benchmark has {expected[output].shape[0]}; choose the matching benchmark or file"
-        )
+    state = _without_wrapper(read_state_dict(path), expected)
     missing = sorted(expected.keys() - state.keys())
     extra = sorted(state.keys() - expected.keys())
     wrong = sorted(
         name for name in expected.keys() & state.keys() if state[name].shape != expected[name].shape
     )
+    if wrong and not missing and not extra:
+        # Another number of units in a hidden layer changes the inputs of the next one too.
+        outputs = {(state[name].shape[:1], expected[name].shape[:1]) for name in wrong}
+        inputs_fit = all(state[name].shape[1:] == expected[name].shape[1:] for name in wrong)
+        if inputs_fit and len(outputs) == 1 and any(expected[name].dim() > 1 for name in wrong):
+            ((given, needed),) = outputs
+            raise TeacherError(
+                f"weights file {path} is for {given[0]} classes, the benchmark has {needed[0]}; "
+                f"choose the matching benchmark or file"
+            )
     if missing or extra or wrong:
         found = [
             f"{len(names)} {what} (first: {names[0]})"
@@ -105,3 +127,33 @@ def load_weights(network: nn.Module, path: Path) -> None:
             f"check the architecture and width that are given for it"
         )
     network.load_state_dict(state)
+
+
+def load_initial_weights(network: nn.Module, path: Path) -> None:
+    """Load a weights file to start training from; a last layer of another width is left out.
+
+    Args:
+        network: whose last layer keeps its own weights where the file's has another width.
+        path: such as of a network trained on ImageNet.
+
+    Raises:
+        TeacherError: if the file cannot be read, or does not fit but for the last layer.
+    """
+    expected = network.state_dict()
+    state = _without_wrapper(read_state_dict(path), expected)
+    last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1:]
+    own = {name for name in expected if name.rpartition(".")[0] in last}
+    other = {name for name in own if name not in state or state[name].shape != expected[name].shape}
+    wrong = sorted(
+        name
+        for name in expected.keys() - other
+        if name not in state or state[name].shape != expected[name].shape
+    )
+    if wrong:
+        raise TeacherError(
+            f"initial weights {path} do not fit the network: {len(wrong)} tensors are missing or "
+            f"of other shape (first: {wrong[0]}); check the architecture and width"
+        )
+    network.load_state_dict(
+        {**expected, **{name: state[name] for name in expected if name not in other}}
+    )

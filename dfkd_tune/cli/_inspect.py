@@ -6,16 +6,18 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import typer
 
 from dfkd_tune.benchmarks import BENCHMARKS
-from dfkd_tune.classifiers import CLASSIFIERS, NetworkConfig
+from dfkd_tune.classifiers import CLASSIFIERS, NetworkConfig, build_classifier
 from dfkd_tune.cli._output import make_console, print_json, print_summary, print_table, summary_json
 from dfkd_tune.distillation import CONDITIONINGS, GENERATORS, METHODS
 from dfkd_tune.errors import DfkdTuneError, StorageError
+from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.sweeps import check_writable, environment, package_version, ray_cluster, usable_cpus
 from reports import summarise, write_report
-from search_spaces import SPACES
+from search_spaces import SPACES, students_for
 from trainables import student_size
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
@@ -73,9 +75,11 @@ def _rows(kind: Kind) -> list[dict[str, Any]]:
             {
                 "benchmark": b.name,
                 "title": b.title,
-                "input": " x ".join(str(size) for size in b.inputs.shape),
-                "classes": b.inputs.num_classes,
+                "input": f"{b.channels} x {b.size} x {b.size}",
+                "classes": b.num_classes,
                 "teacher": str(b.teacher),
+                "student": str(b.student),
+                "folder holds": b.layout,
                 "source": b.source,
             }
             for b in BENCHMARKS.values()
@@ -90,21 +94,7 @@ def _rows(kind: Kind) -> list[dict[str, Any]]:
             for name, what in CONDITIONINGS.items()
         ]
     if kind == "students":
-        inputs = BENCHMARKS["digits"].inputs
-        rows = []
-        for name in CLASSIFIERS:
-            for width in (0.25, 0.5, 1.0, 2.0):
-                size = student_size(NetworkConfig(architecture=name, width=width), inputs)
-                shape = " x ".join(str(side) for side in inputs.shape)
-                rows.append(
-                    {
-                        "student": name,
-                        "width": width,
-                        f"parameters at {shape}": size.parameters,
-                        f"multiply-accumulates at {shape}": size.macs,
-                    }
-                )
-        return rows
+        return [_student_row(name) for name in CLASSIFIERS]
     return [
         {
             "space": space.name,
@@ -116,6 +106,40 @@ def _rows(kind: Kind) -> list[dict[str, Any]]:
         for space in SPACES.values()
         for dimension in space.dimensions
     ]
+
+
+# The input at which each network is listed: what it is made for.
+_LISTED = {"": (3, 32), "_imagenet": (3, 224)}
+_TINY = (1, 8)
+
+
+def _student_row(name: str) -> dict[str, Any]:
+    """A network and what it costs, on images of the kind that it is made for."""
+    channels, size = _LISTED["_imagenet" if name.endswith("_imagenet") else ""]
+    if name in students_for(_square(*_TINY)):
+        channels, size = _TINY
+    inputs = _square(channels, size)
+    row: dict[str, Any] = {"student": name, "on": f"{channels} x {size} x {size}"}
+    # Without memory for weights: only the sizes are asked for.
+    with torch.device("meta"):
+        for width in (0.25, 0.5, 1.0, 2.0):
+            config = NetworkConfig(architecture=name, width=width)
+            network = build_classifier(config, inputs, seed=0)
+            count = sum(p.numel() for p in network.parameters())
+            row[f"parameters x {width:g}"] = f"{count:,}"
+        macs = student_size(NetworkConfig(architecture=name), inputs).macs
+    return {**row, "MACs x 1": f"{macs:,}"}
+
+
+def _square(channels: int, size: int) -> InputSpecification:
+    return InputSpecification(
+        channels=channels,
+        height=size,
+        width=size,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        num_classes=10,
+    )
 
 
 def doctor(

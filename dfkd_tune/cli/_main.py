@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.exceptions import Abort, TyperException
 
 from dfkd_tune import __version__
-from dfkd_tune.cli import _inspect, _sweep, _teacher
+from dfkd_tune.cli import _inspect, _suite, _sweep, _teacher
 from dfkd_tune.errors import DfkdTuneError
 
 INTERRUPTED = 130
@@ -41,6 +41,7 @@ def root(
 
 app.command()(_sweep.sweep)
 app.command()(_sweep.distill)
+app.command()(_suite.suite)
 app.add_typer(_teacher.app, name="teacher")
 app.command()(_inspect.report)
 app.command()(_inspect.status)

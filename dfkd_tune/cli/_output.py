@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from reports import LeaderboardRow, RunSummary
 
@@ -34,12 +35,12 @@ def print_json(value: Any) -> None:
 def print_table(
     console: Console, title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> None:
-    """Print a table."""
+    """Print a table; cells are shown as they are, brackets and all."""
     table = Table(title=title or None, box=None, padding=(0, 2, 0, 0), title_justify="left")
     for header in headers:
         table.add_column(header, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     console.print(table)
 
 
@@ -60,7 +61,7 @@ def _row(row: LeaderboardRow) -> list[str]:
         row.state,
         row.origin or "-",
         steps,
-        percent(row.last_accuracy),
+        percent(row.last_value),
         row.student or "-",
         parameters,
     ]
@@ -72,7 +73,7 @@ LEADERBOARD_HEADERS = (
     "state",
     "origin",
     "student steps",
-    "validation",
+    "value",
     "student",
     "parameters",
 )
@@ -81,28 +82,27 @@ LEADERBOARD_HEADERS = (
 def print_summary(console: Console, summary: RunSummary, most: int = 10) -> None:
     """Print a run's verdict, its best trials, and how far it is."""
     console.print()
-    console.print(summary.verdict, style="bold", highlight=False, soft_wrap=True)
+    console.print(summary.verdict, style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print()
     rows = summary.leaderboard[:most]
     if rows:
         print_table(console, "", LEADERBOARD_HEADERS, [_row(row) for row in rows])
-        notes = []
-        if summary.selected:
-            notes.append("* selected on the validation split")
+        told = "* selected by its value" if summary.selected else "value"
+        notes = [f"{told}: {summary.measures}"]
         if any(row.rank is None for row in rows):
             notes.append("only complete trials are ranked: others trained less")
         hidden = len(summary.leaderboard) - len(rows)
         if hidden:
             notes.append(f"{hidden} more in the report")
-        if notes:
-            console.print("; ".join(notes), style="dim", highlight=False, soft_wrap=True)
+        text = "; ".join(notes)
+        console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
         console.print()
-    console.print(summary.state_words, highlight=False, soft_wrap=True)
+    console.print(summary.state_words, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary_json(summary: RunSummary) -> dict[str, Any]:
     """A run's summary for `--json`."""
-    interval = summary.relative_accuracy
+    interval, agreement = summary.relative_accuracy, summary.held_out_agreement
     return {
         "name": summary.name,
         "kind": summary.kind,
@@ -113,10 +113,13 @@ def summary_json(summary: RunSummary) -> dict[str, Any]:
         "planned": summary.planned,
         "best_trial": summary.best.trial if summary.best else None,
         "selected": summary.selected,
-        "best_validation_accuracy": summary.best.last_accuracy if summary.best else None,
+        "objective": summary.objective,
+        "value": summary.value,
         "student_test_accuracy": summary.student_test_accuracy,
         "teacher_test_accuracy": summary.teacher_test_accuracy,
         "teacher_validation_accuracy": summary.teacher_validation_accuracy,
         "relative_accuracy": interval.value if interval else None,
         "relative_accuracy_interval": [interval.low, interval.high] if interval else None,
+        "held_out_agreement": agreement.value if agreement else None,
+        "held_out_agreement_interval": [agreement.low, agreement.high] if agreement else None,
     }

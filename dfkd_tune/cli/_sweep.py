@@ -13,6 +13,7 @@ from dfkd_tune.cli._output import (
     print_summary,
     summary_json,
 )
+from dfkd_tune.cli._target import fetch, read_target
 from dfkd_tune.errors import DfkdTuneError, DivergedError, UsageError
 from dfkd_tune.records import EpochRecord, RunFolder
 from dfkd_tune.sweeps import (
@@ -22,6 +23,7 @@ from dfkd_tune.sweeps import (
     allot,
     assignment_from_experiment,
     assignment_from_run,
+    ensure_audit,
     epoch_progress,
     first_difference,
     gpu_count,
@@ -105,10 +107,16 @@ def sweep(
     resume: ResumeOption = "auto",
     retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
     time_budget: Annotated[str | None, typer.Option(help="such as 90s, 30m, 2h")] = None,
+    download: Annotated[bool, typer.Option(help="fetch the images first, where they are not")] = (
+        False
+    ),
     dry_run: Annotated[bool, typer.Option(help="check everything and show the plan only")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search for the best student; the same command goes on where it was ended."""
+    console = make_console(as_json)
+    if download:
+        fetch(read_target(str(experiment), None, None)[0], console)
     resolved = resolved_from(
         experiment,
         name=name,
@@ -121,7 +129,6 @@ def sweep(
         seed=seed,
         time_budget=time_budget,
     )
-    console = make_console(as_json)
     if dry_run:
         check_teacher(resolved.benchmark, resolved.experiment.teacher)
         plan = _plan(resolved, address)
@@ -184,7 +191,7 @@ def _plan(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]:
         f"epochs; may be stopped after {resolved.grace_student_steps}",
         "searched": ", ".join(dimension.key for dimension in resolved.space.dimensions),
         "first point": ", ".join(f"{k}={v}" for k, v in resolved.first_point.items()),
-        "chosen by": "accuracy on the validation split (real, labelled images)",
+        "chosen by": resolved.objective.words,
     }
 
 
@@ -239,6 +246,7 @@ def distill(
                 resolved.experiment.storage.absolute(),
                 console,
             ),
+            lambda run: _audit_where_needed(run, resolved, console),
         )
     run = _distil_with_progress(assignment, resume, console)
     files = write_report([run.path])
@@ -256,12 +264,18 @@ def distill(
         console.print(f"report: {_short(files.html)}", highlight=False, soft_wrap=True)
 
 
+def _audit_where_needed(run: RunFolder, resolved: ResolvedExperiment, console: Console) -> None:
+    if resolved.objective.name == "data_free":
+        experiment = resolved.experiment
+        storage = experiment.storage.absolute()
+        ensure_audit(run, resolved.benchmark, experiment.search.audit, storage, console)
+
+
 def _distil_with_progress(assignment: Assignment, resume: Resume, console: Console) -> RunFolder:
     with epoch_progress(console) as show:
 
         def on_epoch(record: EpochRecord) -> None:
-            accuracy = record.validation.get("accuracy")
-            value = "" if accuracy is None else f", validation {100 * accuracy:.1f} %"
+            value = "" if record.value is None else f", value {100 * record.value:.1f} %"
             text = f"epoch {record.epoch} of {record.total_epochs}{value}"
             show(record.epoch, record.total_epochs, text)
 

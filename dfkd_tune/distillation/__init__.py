@@ -1,6 +1,5 @@
 """The data-free loop. Nothing in this package can receive a real image."""
 
-from dfkd_tune.distillation._checkpoints import CheckpointStore, Restored, configuration_hash
 from dfkd_tune.distillation._config import (
     DistillationConfig,
     GeneratorObjective,
@@ -10,6 +9,7 @@ from dfkd_tune.distillation._config import (
     StudentObjective,
     StudentOptimiserConfig,
     active_terms,
+    configuration_hash,
 )
 from dfkd_tune.distillation._generator_terms import GENERATOR_TERMS
 from dfkd_tune.distillation._generators import (
@@ -20,8 +20,9 @@ from dfkd_tune.distillation._generators import (
     build_generator,
 )
 from dfkd_tune.distillation._image_bank import ImageBank
+from dfkd_tune.distillation._inversion import InversionConfig, invert
 from dfkd_tune.distillation._loop import Progress, State, distil
-from dfkd_tune.distillation._methods import METHODS, Method, get_method
+from dfkd_tune.distillation._methods import METHODS, Method, get_method, method_service
 from dfkd_tune.distillation._optimisation import learning_rate
 from dfkd_tune.distillation._samples import image_grid, sample_per_class, to_pixels
 from dfkd_tune.distillation._step import Step
@@ -34,7 +35,6 @@ __all__ = [
     "GENERATOR_TERMS",
     "METHODS",
     "STUDENT_TERMS",
-    "CheckpointStore",
     "DistillationConfig",
     "Generator",
     "GeneratorConfig",
@@ -42,10 +42,10 @@ __all__ = [
     "GeneratorOptimiserConfig",
     "ImageBank",
     "ImageBankConfig",
+    "InversionConfig",
     "LossTerm",
     "Method",
     "Progress",
-    "Restored",
     "ScheduleConfig",
     "State",
     "Step",
@@ -59,7 +59,9 @@ __all__ = [
     "distil",
     "get_method",
     "image_grid",
+    "invert",
     "learning_rate",
+    "method_service",
     "sample_per_class",
     "to_pixels",
 ]

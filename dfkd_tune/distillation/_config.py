@@ -1,5 +1,7 @@
 """The whole configuration of one distillation, validated at once."""
 
+import hashlib
+import json
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -138,3 +140,9 @@ class DistillationConfig(_Section):
                 "generator; set its weight to 0 or schedule.mode to alternating"
             )
         return self
+
+
+def configuration_hash(config: DistillationConfig) -> str:
+    """A short hash of everything that decides a distillation but its teacher."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

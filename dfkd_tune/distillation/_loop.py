@@ -83,6 +83,7 @@ class _Distillation:
         teacher: nn.Module,
         inputs: InputSpecification,
         device: torch.device,
+        teacher_stages: tuple[str, ...],
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
         self.schedule = config.schedule
@@ -93,8 +94,8 @@ class _Distillation:
         # What can fail comes before the teacher is touched.
         self.student = build_classifier(config.student, inputs, config.seed).to(device)
         self.generator = build_generator(config.generator, inputs, config.seed + 1).to(device)
-        self.student_taps = TappedNetwork(self.student, inputs)
-        self.teacher = TappedNetwork(teacher, inputs)
+        self.student_taps = TappedNetwork(self.student, inputs, config.student.stages)
+        self.teacher = TappedNetwork(teacher, inputs, teacher_stages)
         if "teacher_statistics" in self.generator_objective.needs and not self.teacher.batch_norms:
             self.teacher.remove()
             raise UsageError(
@@ -312,6 +313,7 @@ def distil(
     evaluate_every: int = 1,
     report: Callable[[Progress], None] = lambda _progress: None,
     restore: State | None = None,
+    teacher_stages: tuple[str, ...] = (),
 ) -> nn.Module:
     """Distil a student from a teacher without any real image.
 
@@ -327,6 +329,7 @@ def distil(
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         report: told after each epoch; may raise to end the run.
         restore: state of an earlier run of the same configuration, from `Progress.state`.
+        teacher_stages: modules whose outputs are its stages; found by themselves where empty.
 
     Returns:
         The student, in evaluation mode.
@@ -336,7 +339,7 @@ def distil(
         CheckpointError: if `restore` does not fit the configuration.
         UsageError: if the teacher cannot serve the method.
     """
-    run = _Distillation(config, teacher, inputs, device or torch.device("cpu"))
+    run = _Distillation(config, teacher, inputs, device or torch.device("cpu"), teacher_stages)
     try:
         if restore is not None:
             run.load(restore)

@@ -8,13 +8,21 @@ from dfkd_tune.distillation._config import (
     GeneratorObjective,
     StudentObjective,
 )
-from dfkd_tune.distillation._generator_terms import BatchNormStatistics, PresetLabel
+from dfkd_tune.distillation._generator_terms import (
+    GENERATOR_TERMS,
+    BatchNormStatistics,
+    PresetLabel,
+)
+from dfkd_tune.distillation._objective import Objective
 from dfkd_tune.distillation._student_terms import (
     AttentionTransfer,
     KnowledgeDistillation,
     StudentPresetLabel,
 )
 from dfkd_tune.errors import unknown_name
+from dfkd_tune.inputs import InputSpecification
+
+LARGE_SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,26 @@ class Method:
     recipe: DistillationConfig
     space: str
     note: str
+
+    def recipe_for(self, inputs: InputSpecification, student: NetworkConfig) -> DistillationConfig:
+        """The recipe at an image size.
+
+        From 64 pixels on the generator is `dcgan` and a batch 64 images, as DFAD has it for
+        Caltech-101; the recipe itself is for 32 pixels.
+
+        Args:
+            inputs: whose smaller side decides.
+            student: usual for the benchmark.
+        """
+        recipe = self.recipe.model_copy(update={"student": student})
+        if min(inputs.height, inputs.width) < LARGE_SIDE:
+            return recipe
+        return recipe.model_copy(
+            update={
+                "generator": recipe.generator.model_copy(update={"architecture": "dcgan"}),
+                "schedule": recipe.schedule.model_copy(update={"batch_size": 64}),
+            }
+        )
 
 
 METHODS: dict[str, Method] = {
@@ -73,3 +101,19 @@ def get_method(name: str) -> Method:
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     return METHODS[name]
+
+
+def method_service(method: Method, has_batch_norm: bool) -> str:
+    """Say whether a method's recipe can serve a teacher, and what to do where it cannot.
+
+    Args:
+        method: whose recipe it is.
+        has_batch_norm: whether the teacher has BatchNorm layers.
+    """
+    needs = Objective("generator", method.recipe.generator_objective, GENERATOR_TERMS).needs
+    if has_batch_norm or "teacher_statistics" not in needs:
+        return "can serve it as published"
+    return (
+        "its recipe matches BatchNorm statistics, which this network does not keep; set "
+        "settings.generator_objective.bn_statistics.weight to 0, and fix it in space.ranges"
+    )

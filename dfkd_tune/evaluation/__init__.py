@@ -1,16 +1,24 @@
 """Scores of teachers and students on images that the caller owns."""
 
 from dfkd_tune.evaluation._scores import (
+    class_entropy,
+    fidelity_scores,
+    held_out_agreement,
     paired_outcome,
     predict_logits,
+    predict_stored,
     relative_accuracy,
     split_score,
     student_scores,
 )
 
 __all__ = [
+    "class_entropy",
+    "fidelity_scores",
+    "held_out_agreement",
     "paired_outcome",
     "predict_logits",
+    "predict_stored",
     "relative_accuracy",
     "split_score",
     "student_scores",

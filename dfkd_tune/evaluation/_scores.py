@@ -1,27 +1,64 @@
 """Accuracy, relative accuracy, and how closely a student follows its teacher."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfkd_tune.classifiers import evaluation_mode
-from dfkd_tune.records import SplitScore, TestOutcome
+from dfkd_tune.classifiers import evaluation_mode, to_input
+from dfkd_tune.inputs import InputSpecification
+from dfkd_tune.records import HeldOutAgreement, SplitScore, TestOutcome
 
 
-def predict_logits(network: nn.Module, images: Tensor, *, batch_size: int = 1024) -> Tensor:
+def predict_logits(network: nn.Module, images: Tensor, *, batch_size: int | None = None) -> Tensor:
     """Run a classifier in evaluation mode, leaving its mode as it was.
 
     Args:
         network: classifier.
         images: `(N, C, H, W)`, normalised; moved to the network's device batch by batch.
-        batch_size: images at a time.
+        batch_size: images at a time; by their size where None.
 
     Returns:
         Logits `(N, K)`, float32, on the CPU.
     """
+    return _predict(network, images, batch_size, lambda part: part)
+
+
+def predict_stored(
+    network: nn.Module,
+    images: Tensor,
+    inputs: InputSpecification,
+    *,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Run a classifier on images as they are stored, in evaluation mode.
+
+    Args:
+        network: classifier.
+        images: `(N, C, H, W)`, uint8, at least as large as the input: its centre is taken.
+        inputs: of the classifier.
+        batch_size: images at a time; by their size where None.
+
+    Returns:
+        Logits `(N, K)`, float32, on the CPU.
+    """
+    return _predict(network, images, batch_size, lambda part: to_input(part, inputs))
+
+
+def _predict(
+    network: nn.Module,
+    images: Tensor,
+    batch_size: int | None,
+    prepare: Callable[[Tensor], Tensor],
+) -> Tensor:
     device = next(network.parameters()).device
+    # About 4 million positions at a time, so that 224 pixels fit into memory too.
+    size = batch_size or max(16, min(1024, 2**22 // (images.shape[2] * images.shape[3])))
     with evaluation_mode(network), torch.no_grad():
-        parts = [network(part.to(device)).float().cpu() for part in torch.split(images, batch_size)]
+        parts = [
+            network(prepare(part.to(device))).float().cpu() for part in torch.split(images, size)
+        ]
     return torch.cat(parts)
 
 
@@ -36,16 +73,15 @@ def split_score(logits: Tensor, labels: Tensor) -> SplitScore:
     return SplitScore(accuracy=correct / len(labels), correct=correct, images=len(labels))
 
 
-def student_scores(student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, float]:
-    """Score a student against labels and against its teacher.
+def fidelity_scores(student: Tensor, teacher: Tensor) -> dict[str, float]:
+    """Score how closely a student follows its teacher; no label is needed.
 
     Args:
         student: logits `(N, K)`.
         teacher: logits `(N, K)` on the same images.
-        labels: `(N,)`.
 
     Returns:
-        accuracy; agreement: fraction of images on which both choose one class; kl: mean
+        agreement: fraction of images on which both choose one class; kl: mean
         KL(teacher || student) in nats.
     """
     kl = functional.kl_div(
@@ -55,10 +91,47 @@ def student_scores(student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str
         reduction="batchmean",
     )
     return {
-        "accuracy": split_score(student, labels).accuracy,
         "agreement": (student.argmax(1) == teacher.argmax(1)).double().mean().item(),
         "kl": kl.item(),
     }
+
+
+def student_scores(student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, float]:
+    """Score a student against labels and against its teacher.
+
+    Args:
+        student: logits `(N, K)`.
+        teacher: logits `(N, K)` on the same images.
+        labels: `(N,)`.
+
+    Returns:
+        accuracy, and what `fidelity_scores` gives.
+    """
+    return {
+        "accuracy": split_score(student, labels).accuracy,
+        **fidelity_scores(student, teacher),
+    }
+
+
+def class_entropy(logits: Tensor) -> float:
+    """Entropy of a classifier's mean prediction, in nats: log K where it sees all classes equally.
+
+    Args:
+        logits: `(N, K)`.
+    """
+    mean = logits.double().softmax(1).mean(0)
+    return -(mean * mean.clamp_min(1e-30).log()).sum().item()
+
+
+def held_out_agreement(student: Tensor, teacher: Tensor) -> HeldOutAgreement:
+    """Count on how many images student and teacher choose one class.
+
+    Args:
+        student: logits `(N, K)`.
+        teacher: logits `(N, K)` on the same images.
+    """
+    same = int((student.argmax(1) == teacher.argmax(1)).sum())
+    return HeldOutAgreement(images=len(student), same=same)
 
 
 def paired_outcome(student: Tensor, teacher: Tensor, labels: Tensor) -> TestOutcome:

@@ -23,8 +23,18 @@ from dfkd_tune.sweeps._machine import (
     package_version,
     usable_cpus,
 )
+from dfkd_tune.sweeps._preparation import (
+    audit_cache,
+    best_device,
+    ensure_audit,
+    prepare_images,
+    teacher_cache,
+    teacher_with_progress,
+)
 from dfkd_tune.sweeps._ray import prepare_environment, ray_cluster
-from dfkd_tune.sweeps._sweep import SweepResult, run_sweep, teacher_cache, teacher_with_progress
+from dfkd_tune.sweeps._suite import Suite, SuiteConfig, resolve_suite, run_suite
+from dfkd_tune.sweeps._sweep import SweepResult, run_sweep
+from dfkd_tune.sweeps._validation import validation_lines
 
 __all__ = [
     "Allotment",
@@ -32,11 +42,16 @@ __all__ = [
     "Experiment",
     "ResolvedExperiment",
     "Resume",
+    "Suite",
+    "SuiteConfig",
     "SweepResult",
     "allot",
     "assignment_from_experiment",
     "assignment_from_run",
+    "audit_cache",
+    "best_device",
     "check_writable",
+    "ensure_audit",
     "environment",
     "epoch_progress",
     "first_difference",
@@ -44,12 +59,16 @@ __all__ = [
     "override",
     "package_version",
     "prepare_environment",
+    "prepare_images",
     "ray_cluster",
     "read_experiment_file",
     "resolve_experiment",
+    "resolve_suite",
     "run_distillation",
+    "run_suite",
     "run_sweep",
     "teacher_cache",
     "teacher_with_progress",
     "usable_cpus",
+    "validation_lines",
 ]

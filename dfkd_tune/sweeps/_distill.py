@@ -7,6 +7,7 @@ from pathlib import Path
 from dfkd_tune.distillation import DistillationConfig, configuration_hash
 from dfkd_tune.errors import DfkdTuneError, DivergedError, ResourceError, RunFolderError
 from dfkd_tune.records import (
+    AuditCard,
     EpochRecord,
     RunFolder,
     TeacherCard,
@@ -27,7 +28,15 @@ from dfkd_tune.sweeps._folder import (
 )
 from dfkd_tune.sweeps._machine import allot, gpu_count, usable_cpus
 from dfkd_tune.sweeps._selection import best_complete_trial
-from trainables import SavingConfig, Teacher, copy_teacher, run_trial, student_size
+from trainables import (
+    Audit,
+    SavingConfig,
+    Teacher,
+    copy_audit,
+    copy_teacher,
+    run_trial,
+    student_size,
+)
 
 TRIAL = "t0000"
 
@@ -44,6 +53,7 @@ class Assignment:
         identity: hash that the run folder must keep.
         saving: how often to evaluate and save.
         teacher: gives the teacher, training it where it must.
+        audit: puts the audit set into the run folder, where the search objective needs one.
         original: the trial of a sweep that this one repeats, if any.
     """
 
@@ -54,6 +64,7 @@ class Assignment:
     identity: str
     saving: SavingConfig
     teacher: Callable[[], Teacher]
+    audit: Callable[[RunFolder], None] = lambda _run: None
     original: Path | None = None
 
 
@@ -61,6 +72,7 @@ def assignment_from_experiment(
     resolved: ResolvedExperiment,
     name: str | None,
     teacher: Callable[[], Teacher],
+    audit: Callable[[RunFolder], None],
 ) -> Assignment:
     """Distil the experiment's recipe, its first point."""
     experiment = resolved.experiment
@@ -74,7 +86,9 @@ def assignment_from_experiment(
             origin="recipe",
             parameters=dict(resolved.first_point),
             configuration=resolved.base.model_dump(mode="json"),
-            student_size=student_size(resolved.base.student, resolved.benchmark.inputs),
+            student_size=student_size(
+                resolved.base.student, resolved.benchmark.inputs, threads=allotment.cpus
+            ),
             total_student_steps=resolved.base.schedule.total_student_steps,
             threads=allotment.cpus,
             device=allotment.device,
@@ -84,6 +98,7 @@ def assignment_from_experiment(
         identity=f"{resolved.identity_hash()}-recipe",
         saving=experiment.saving,
         teacher=teacher,
+        audit=audit,
     )
 
 
@@ -130,8 +145,17 @@ def assignment_from_run(
         identity=f"{configuration_hash(config)}-{card.weights_sha256[:16]}",
         saving=saving,
         teacher=lambda: Teacher(card=card, weights=run.teacher_weights),
+        audit=lambda new: _same_audit(run, new),
         original=folder.path,
     )
+
+
+def _same_audit(run: RunFolder, new: RunFolder) -> None:
+    """Score the repetition on the audit set of the original, where that has one."""
+    if run.audit_card_file.exists():
+        card = read_record(run.audit_card_file, AuditCard)
+        audit = Audit(card=card, images=run.audit_images)
+        copy_audit(audit, new.audit_card_file, new.audit_images)
 
 
 def run_distillation(
@@ -167,6 +191,7 @@ def run_distillation(
             name=assignment.name,
         )
         copy_teacher(teacher, run.teacher_card_file, run.teacher_weights)
+        assignment.audit(run)
         trial = run.trial_folder(TRIAL)
         if not trial.trial_file.exists():
             trial.set_status("running", reason="waiting to start")
@@ -210,7 +235,7 @@ def first_difference(run: RunFolder, original: Path) -> str | None:
         other = repeated.get(epoch.epoch)
         if other is None:
             return f"epoch {epoch.epoch} is missing"
-        for field in ("student_steps", "losses", "validation", "class_entropy"):
+        for field in ("student_steps", "losses", "value", "validation", "class_entropy"):
             before, after = getattr(epoch, field), getattr(other, field)
             if before != after:
                 return f"epoch {epoch.epoch}, {field}: {before} became {after}"

@@ -3,18 +3,29 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dfkd_tune.benchmarks import BENCHMARKS, Benchmark
+from dfkd_tune.benchmarks import Benchmark, BenchmarkConfig, open_benchmark
+from dfkd_tune.classifiers import TappedNetwork, build_classifier
 from dfkd_tune.distillation import METHODS, DistillationConfig, Method, build_generator
-from dfkd_tune.errors import ExperimentError, SpaceError, UsageError, did_you_mean
+from dfkd_tune.errors import DfkdTuneError, ExperimentError, SpaceError, UsageError, did_you_mean
 from dfkd_tune.sweeps._validation import validation_lines
 from search_spaces import SPACES, SearchSpace
-from trainables import SavingConfig, TeacherConfig, teacher_network_config, teacher_recipe
+from trainables import (
+    SEARCH_OBJECTIVES,
+    USUAL_OBJECTIVE,
+    AuditConfig,
+    ObjectiveName,
+    SavingConfig,
+    SearchObjective,
+    TeacherConfig,
+    teacher_network_config,
+    teacher_recipe,
+)
 
 
 class _Section(BaseModel):
@@ -46,9 +57,13 @@ class SchedulerConfig(_Section):
 class SearchConfig(_Section):
     """How it is searched."""
 
-    objective: Literal["val_real"] = Field(
-        default="val_real", description="accuracy on the labelled validation split"
+    objective: ObjectiveName | None = Field(
+        default=None,
+        description="val_real: accuracy on the labelled validation split; unlabelled_real: "
+        "agreement with the teacher on unlabelled images; data_free: agreement on an audit set; "
+        "by default the first of these that the data allow",
     )
+    audit: AuditConfig = Field(default=AuditConfig(), description="for data_free")
     sampler: Literal["tpe", "random"] = "tpe"
     startup_trials: int = Field(default=6, ge=0, description="drawn at random before TPE")
     scheduler: SchedulerConfig = SchedulerConfig()
@@ -83,7 +98,7 @@ class Experiment(_Section):
     """An experiment file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    benchmark: str
+    benchmark: BenchmarkConfig
     teacher: TeacherConfig = TeacherConfig()
     method: str
     settings: dict[str, Any] = Field(
@@ -121,7 +136,9 @@ class ResolvedExperiment:
         experiment = self.experiment
         teacher = experiment.teacher
         decides = {
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.config.model_dump(mode="json"),
+            "inputs": asdict(self.benchmark.inputs),
+            "objective": self.objective.name,
             "teacher": {
                 "network": teacher_network_config(self.benchmark, teacher).model_dump(mode="json"),
                 "recipe": teacher_recipe(self.benchmark, teacher).model_dump(mode="json"),
@@ -137,8 +154,16 @@ class ResolvedExperiment:
 
     def record(self) -> dict[str, Any]:
         """What `experiment.json` holds."""
+        dump = self.experiment.model_dump(mode="json")
         return {
-            **self.experiment.model_dump(mode="json"),
+            **dump,
+            "benchmark": self.benchmark.name,
+            "benchmark_config": self.benchmark.config.model_dump(mode="json"),
+            "data": self.benchmark.data,
+            "data_counts": dict(self.benchmark.counts),
+            "inputs": asdict(self.benchmark.inputs),
+            "class_names": list(self.benchmark.class_names),
+            "search": {**dump["search"], "objective": self.objective.name},
             "recipe": self.base.model_dump(mode="json"),
             "dimensions": [
                 {
@@ -150,6 +175,12 @@ class ResolvedExperiment:
                 for dimension in self.space.dimensions
             ],
         }
+
+    @property
+    def objective(self) -> SearchObjective:
+        """What the search maximises."""
+        given = self.experiment.search.objective
+        return SEARCH_OBJECTIVES[given or USUAL_OBJECTIVE[self.benchmark.data]]
 
     @property
     def grace_student_steps(self) -> int:
@@ -183,19 +214,14 @@ def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment
     except ValidationError as error:
         problems += validation_lines(error, Experiment)
 
-    names: dict[str, tuple[Any, str]] = {
-        "benchmark": (raw.get("benchmark"), "benchmark"),
-        "method": (raw.get("method"), "method"),
-    }
-    registries: dict[str, Mapping[str, Any]] = {"benchmark": BENCHMARKS, "method": METHODS}
-    for key, (given, kind) in names.items():
-        if isinstance(given, str) and given not in registries[key]:
-            problems.append(f"{key}: no {kind} '{given}'; {did_you_mean(given, registries[key])}")
-    method = METHODS.get(str(raw.get("method")))
-    benchmark = BENCHMARKS.get(str(raw.get("benchmark")))
+    given = raw.get("method")
+    if isinstance(given, str) and given not in METHODS:
+        problems.append(f"method: no method '{given}'; {did_you_mean(given, METHODS)}")
+    method = METHODS.get(str(given))
+    benchmark = _benchmark(raw, problems)
 
-    base = _base(raw, method, problems)
-    space = _space(raw, method, problems)
+    base = _base(raw, method, benchmark, problems)
+    space = _space(raw, method, benchmark, problems)
     first_point: Mapping[str, Any] = {}
     if base is not None and space is not None:
         try:
@@ -226,8 +252,25 @@ def _message(where: str, problems: list[str]) -> str:
     return f"{where} has {len(problems)} errors:\n{lines}"
 
 
+def _benchmark(raw: Mapping[str, Any], problems: list[str]) -> Benchmark | None:
+    try:
+        config = BenchmarkConfig.model_validate(raw.get("benchmark"))
+    except ValidationError:
+        # Named with all else that is wrong in the file.
+        return None
+    try:
+        return open_benchmark(config)
+    except DfkdTuneError as error:
+        text = str(error)
+        problems.append(text if text.startswith("benchmark.") else f"benchmark: {text}")
+    return None
+
+
 def _base(
-    raw: Mapping[str, Any], method: Method | None, problems: list[str]
+    raw: Mapping[str, Any],
+    method: Method | None,
+    benchmark: Benchmark | None,
+    problems: list[str],
 ) -> DistillationConfig | None:
     settings = raw.get("settings", {})
     if method is None or not isinstance(settings, Mapping):
@@ -235,23 +278,30 @@ def _base(
     if "method" in settings:
         problems.append("settings.method: follows from method; take it out")
     try:
-        return DistillationConfig.model_validate(_merged(method.recipe.model_dump(), settings))
+        recipe = method.recipe
+        if benchmark is not None:
+            recipe = method.recipe_for(benchmark.inputs, benchmark.student)
+        return DistillationConfig.model_validate(merged(recipe.model_dump(), settings))
     except ValidationError as error:
         problems += validation_lines(error, DistillationConfig, "settings")
     return None
 
 
-def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested mappings over others; what is no mapping in both is replaced."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, Mapping)
-        result[key] = _merged(old, value) if both and isinstance(old, dict) else value
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(old, value) if both and isinstance(old, Mapping) else value
     return result
 
 
 def _space(
-    raw: Mapping[str, Any], method: Method | None, problems: list[str]
+    raw: Mapping[str, Any],
+    method: Method | None,
+    benchmark: Benchmark | None,
+    problems: list[str],
 ) -> SearchSpace | None:
     section = raw.get("space") or {}
     if not isinstance(section, Mapping):
@@ -266,7 +316,8 @@ def _space(
     if not isinstance(ranges, Mapping):
         return None
     try:
-        return SPACES[name].with_ranges({str(key): value for key, value in ranges.items()})
+        space = SPACES[name] if benchmark is None else SPACES[name].for_inputs(benchmark.inputs)
+        return space.with_ranges({str(key): value for key, value in ranges.items()})
     except SpaceError as error:
         problems += [f"space.ranges.{problem}" for problem in error.problems]
     return None
@@ -279,10 +330,14 @@ def _cross_checks(
     space: SearchSpace | None,
 ) -> list[str]:
     problems = []
-    try:
-        teacher_network_config(benchmark, experiment.teacher)
-    except ValidationError as error:
-        problems += validation_lines(error, TeacherConfig, "teacher")
+    objective = experiment.search.objective
+    if objective is not None and benchmark.data not in SEARCH_OBJECTIVES[objective].needs:
+        problems.append(
+            f"search.objective: {objective} needs {' or '.join(SEARCH_OBJECTIVES[objective].needs)}"
+            f" images, and benchmark '{benchmark.name}' has {benchmark.data}; take it out or give "
+            f"the images"
+        )
+    problems += _teacher_problems(experiment, benchmark, base, space)
     scheduler = experiment.search.scheduler
     if base is not None:
         schedule, warmup = base.schedule, base.student_optimiser.warmup_epochs
@@ -309,6 +364,36 @@ def _cross_checks(
             problems.append(f"settings.{error}")
     if space is not None and base is not None:
         problems += _choice_problems(space, base)
+    return problems
+
+
+def _teacher_problems(
+    experiment: Experiment,
+    benchmark: Benchmark,
+    base: DistillationConfig | None,
+    space: SearchSpace | None,
+) -> list[str]:
+    """Whether the teacher can be built, and can serve what is asked of it."""
+    try:
+        config = teacher_network_config(benchmark, experiment.teacher)
+    except ValidationError as error:
+        return validation_lines(error, TeacherConfig, "teacher")
+    try:
+        network = build_classifier(config, benchmark.inputs, seed=0)
+        taps = TappedNetwork(network, benchmark.inputs, config.stages)
+    except DfkdTuneError as error:
+        return [f"teacher: {error}"]
+    has_statistics = bool(taps.batch_norms)
+    taps.remove()
+    key = "generator_objective.bn_statistics.weight"
+    if has_statistics or base is None:
+        return []
+    problems = []
+    why = "the teacher has no BatchNorm layers, so it keeps no statistics to match"
+    if base.generator_objective.bn_statistics.weight > 0:
+        problems.append(f"settings.{key}: {why}; set it to 0 and give another term a weight")
+    if space is not None and key in {dimension.key for dimension in space.dimensions}:
+        problems.append(f"space.ranges.{key}: {why}; fix it with the value 0")
     return problems
 
 

@@ -13,6 +13,7 @@ import torch
 
 from dfkd_tune.errors import ResourceError
 from dfkd_tune.sweeps._experiment import ResourcesConfig
+from trainables import processor_name
 
 PACKAGES = (
     "dfkd-tune",
@@ -46,7 +47,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: package_version(name) for name in PACKAGES},
         "hardware": {
-            "cpu": _cpu_name(),
+            "cpu": processor_name(torch.device("cpu")),
             "cpu_cores": usable_cpus(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "gpus": [torch.cuda.get_device_name(i) for i in range(gpu_count())],
@@ -62,16 +63,6 @@ def package_version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _git_commit() -> str | None:

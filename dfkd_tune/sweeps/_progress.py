@@ -1,7 +1,7 @@
 """What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from dfkd_tune.records import RunFolder, TrialState
 from trainables import BUDGET, VALUE
 
 PLAIN_INTERVAL_SECONDS = 20.0
+VALUE_TITLE = "value"
 
 
 @dataclass
@@ -28,13 +29,13 @@ class SweepProgress:
         total_trials: to be run in all.
         total_steps: student steps of a whole trial.
         concurrent: trials at once.
-        teacher_accuracy: on the validation split.
+        teacher_accuracy: on the validation split; None where values are no accuracies.
     """
 
     total_trials: int
     total_steps: int
     concurrent: int
-    teacher_accuracy: float
+    teacher_accuracy: float | None
     states: dict[str, TrialState] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class SweepProgress:
         total_trials: int,
         total_steps: int,
         concurrent: int,
-        teacher_accuracy: float,
+        teacher_accuracy: float | None,
     ) -> "SweepProgress":
         """Begin from what a run folder holds already."""
         progress = cls(total_trials, total_steps, concurrent, teacher_accuracy)
@@ -57,8 +58,8 @@ class SweepProgress:
             epochs = folder.epochs()
             if epochs:
                 progress.steps[folder.name] = epochs[-1].student_steps
-                if epochs[-1].validation:
-                    progress.values[folder.name] = epochs[-1].validation["accuracy"]
+                if epochs[-1].value is not None:
+                    progress.values[folder.name] = epochs[-1].value
         progress.steps_at_start = sum(progress.steps.values())
         return progress
 
@@ -110,14 +111,16 @@ class SweepProgress:
 
     def describe(self, name: str, value: float) -> str:
         """A trial's value for people."""
+        if self.teacher_accuracy is None:
+            return f"{name} {100 * value:.1f} % agreement with the teacher"
         relative = 100 * value / self.teacher_accuracy if self.teacher_accuracy else float("nan")
         return f"{name} {100 * value:.1f} % on validation, {relative:.1f} % of the teacher"
 
     def render(self) -> RenderableType:
         """The live view."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for title in ("trial", "state", "student steps", "", "validation"):
-            table.add_column(title, justify="right" if title == "validation" else "left")
+        for title in ("trial", "state", "student steps", "", VALUE_TITLE):
+            table.add_column(title, justify="right" if title == VALUE_TITLE else "left")
         recent = sorted(self.states)[-12:]
         running = [n for n in sorted(self.states) if self.states[n] == "running"]
         for name in sorted({*recent, *running}):
@@ -136,6 +139,30 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class TeacherCallback(tune.Callback):
+    """Shows the epochs of a teacher that is trained on a cluster.
+
+    Args:
+        show: told epoch, epochs and a line of text.
+    """
+
+    def __init__(self, show: Callable[[int, int, str], None]) -> None:
+        self.show = show
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray writes a snapshot of its settings, which is never read back."""
+        return {}
+
+    @override
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Show the newest epoch."""
+        epoch, epochs = result["epoch"], result["epochs"]
+        text = f"training the teacher on the cluster, epoch {epoch} of {epochs}"
+        self.show(epoch, epochs, f"{text}, loss {result['loss']:.3f}")
 
 
 class ProgressCallback(tune.Callback):

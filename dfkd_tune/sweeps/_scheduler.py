@@ -51,13 +51,13 @@ class RecordedAsha(ASHAScheduler):
         for folder in run.trial_folders():
             trial = SimpleNamespace(config={"trial": folder.name})
             self.on_trial_add(None, trial)
-            epochs = [e for e in folder.epochs() if e.student_steps > 0 and e.validation]
+            epochs = [e for e in folder.epochs() if e.student_steps > 0 and e.value is not None]
             if folder.status().state not in FINAL_STATES:
                 unfinished.add(folder.name)
             rows += [(epoch.time, trial, epoch, epoch is epochs[-1]) for epoch in epochs]
         stopped = []
         for _, trial, epoch, newest in sorted(rows, key=lambda row: row[0]):
-            result = {BUDGET: epoch.student_steps, VALUE: epoch.validation["accuracy"]}
+            result = {BUDGET: epoch.student_steps, VALUE: epoch.value}
             decision = self.on_trial_result(None, trial, result)
             name = trial.config["trial"]
             if newest and name in unfinished and decision == TrialScheduler.STOP:

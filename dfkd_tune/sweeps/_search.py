@@ -92,11 +92,11 @@ def rebuild_study(
 
 
 def intermediate_values(folder: TrialFolder) -> dict[int, float]:
-    """A trial's validation accuracy by student steps."""
+    """A trial's value of the search objective by student steps."""
     return {
-        epoch.student_steps: epoch.validation["accuracy"]
+        epoch.student_steps: epoch.value
         for epoch in folder.epochs()
-        if epoch.validation and epoch.student_steps > 0
+        if epoch.value is not None and epoch.student_steps > 0
     }
 
 
@@ -163,7 +163,9 @@ class RecordedSearch(Searcher):
             origin="recipe" if number == 0 else "sampler",
             parameters=parameters,
             configuration=config.model_dump(mode="json"),
-            student_size=student_size(config.student, resolved.benchmark.inputs),
+            student_size=student_size(
+                config.student, resolved.benchmark.inputs, threads=self.allotment.cpus
+            ),
             total_student_steps=config.schedule.total_student_steps,
             threads=self.allotment.cpus,
             device=self.allotment.device,

@@ -1,29 +1,43 @@
-"""Choosing on validation, then one look at the test split."""
+"""Choosing by the search objective, then one look at images that the choice has not seen."""
 
 from dfkd_tune.benchmarks import Benchmark
-from dfkd_tune.classifiers import NetworkConfig, file_sha256
+from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.errors import RunFolderError
-from dfkd_tune.evaluation import paired_outcome, predict_logits
-from dfkd_tune.records import RunFolder, SelectionRecord, TrialFolder, now, write_record
-from trainables import load_network
-
-RULE = (
-    "highest validation accuracy at the last epoch among complete trials; "
-    "ties by agreement with the teacher, then fewer parameters, then the earlier trial"
+from dfkd_tune.evaluation import held_out_agreement, paired_outcome, predict_stored
+from dfkd_tune.records import (
+    HeldOutAgreement,
+    RunFolder,
+    SelectionRecord,
+    TestOutcome,
+    TrialFolder,
+    now,
+    write_record,
 )
+from trainables import SearchObjective, card_network, load_network, run_objective
+
+TIES = "ties by agreement with the teacher, then fewer parameters, then the earlier trial"
+
+
+def selection_rule(objective: SearchObjective) -> str:
+    """The rule of selection in words."""
+    return f"highest {objective.words} at the last epoch among complete trials; {TIES}"
 
 
 def best_complete_trial(run: RunFolder) -> tuple[TrialFolder, int] | None:
     """The trial that the rule chooses, and among how many; None where none is complete."""
+    # Without data, no real image may decide, not even a tie.
+    agreement = "audit_agreement" if run_objective(run).name == "data_free" else "agreement"
     candidates = []
     for folder in run.trial_folders():
         if folder.status().state != "complete":
             continue
         record, last = folder.trial(), folder.epochs()[-1]
+        if last.value is None:
+            continue
         rank = (
-            last.validation["accuracy"],
-            last.validation["agreement"],
+            last.value,
+            last.validation.get(agreement, 0.0),
             -record.student_size.parameters,
             -record.number,
         )
@@ -33,10 +47,14 @@ def best_complete_trial(run: RunFolder) -> tuple[TrialFolder, int] | None:
     return max(candidates, key=lambda candidate: candidate[0])[1], len(candidates)
 
 
-def select(run: RunFolder, benchmark: Benchmark, objective: str, session: str) -> SelectionRecord:
-    """Choose a trial, measure it and the teacher on the test split, and record both.
+def select(
+    run: RunFolder, benchmark: Benchmark, objective: SearchObjective, session: str
+) -> SelectionRecord:
+    """Choose a trial, measure it on the images kept apart, and record both.
 
-    A student that met the test split before is not measured again.
+    With labels these are the test split, for student and teacher; with unlabelled images their
+    second half, for the agreement of both; without images there is nothing to measure. A student
+    that met them before is not measured again.
 
     Raises:
         RunFolderError: if no trial is complete.
@@ -51,33 +69,43 @@ def select(run: RunFolder, benchmark: Benchmark, objective: str, session: str) -
     if before is not None and before.student_sha256 == student_sha256:
         if before.trial == folder.name and before.candidates == candidates:
             return before
-        test, evaluations = before.test, before.test_evaluations
+        test, held_out, evaluations = before.test, before.held_out, before.test_evaluations
     else:
-        config = DistillationConfig.model_validate(folder.trial().configuration)
-        student = load_network(config.student, benchmark, folder.student_weights)
-        teacher = load_network(
-            NetworkConfig(architecture=card.architecture, width=card.width),
-            benchmark,
-            run.teacher_weights,
-        )
-        data = benchmark.load("test")
-        images = data.normalised(benchmark.inputs)
-        test = paired_outcome(
-            predict_logits(student, images), predict_logits(teacher, images), data.labels
-        )
-        evaluations = 1 if before is None else before.test_evaluations + 1
+        test, held_out = _measure(run, folder, benchmark)
+        evaluations = 0 if before is None else before.test_evaluations
+        evaluations += 0 if benchmark.data == "none" else 1
+    score = card.scores.get("validation")
+    last = folder.epochs()[-1]
     record = SelectionRecord(
         trial=folder.name,
-        rule=RULE,
-        objective=objective,
+        rule=selection_rule(objective),
+        objective=objective.name,
         candidates=candidates,
-        validation=folder.epochs()[-1].validation,
-        teacher_validation_accuracy=card.scores["validation"].accuracy,
+        value=last.value,
+        validation=last.validation,
+        teacher_validation_accuracy=score.accuracy if score else None,
         student_sha256=student_sha256,
         test=test,
+        held_out=held_out,
         test_evaluations=evaluations,
         session=session,
         time=now(),
     )
     write_record(run.selection_file, record)
     return record
+
+
+def _measure(
+    run: RunFolder, folder: TrialFolder, benchmark: Benchmark
+) -> tuple[TestOutcome | None, HeldOutAgreement | None]:
+    card = run.teacher_card()
+    if benchmark.data == "none" or card is None:
+        return None, None
+    config = DistillationConfig.model_validate(folder.trial().configuration)
+    student = load_network(config.student, benchmark.inputs, folder.student_weights)
+    teacher = load_network(card_network(card), benchmark.inputs, run.teacher_weights)
+    images = benchmark.images("test")
+    answers = [predict_stored(net, images, benchmark.inputs) for net in (student, teacher)]
+    if benchmark.data == "labelled":
+        return paired_outcome(answers[0], answers[1], benchmark.load("test").labels), None
+    return None, held_out_agreement(answers[0], answers[1])

@@ -12,14 +12,11 @@ from types import FrameType
 from typing import Literal
 
 import optuna
-import torch
 from rich.console import Console
 
-from dfkd_tune.benchmarks import Benchmark
 from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
-from dfkd_tune.sweeps._epochs import epoch_progress
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._folder import (
     Resume,
@@ -30,9 +27,15 @@ from dfkd_tune.sweeps._folder import (
     set_run_state,
 )
 from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, usable_cpus
+from dfkd_tune.sweeps._preparation import (
+    ensure_audit,
+    prepare_images,
+    teacher_on_cluster,
+    teacher_with_progress,
+)
 from dfkd_tune.sweeps._ray import ray_cluster
 from dfkd_tune.sweeps._selection import best_complete_trial, select
-from trainables import Teacher, TeacherConfig, copy_teacher, prepare_teacher, teacher_hash
+from trainables import Teacher, copy_teacher, teacher_hash
 
 Ending = Literal["complete", "interrupted"]
 
@@ -59,28 +62,6 @@ class SweepResult:
         if self.ending == "interrupted":
             return 130
         return 3 if self.failed else 0
-
-
-def teacher_cache(storage: Path) -> Path:
-    """Where a storage keeps its trained teachers."""
-    return storage / "teachers"
-
-
-def teacher_with_progress(
-    benchmark: Benchmark, config: TeacherConfig, storage: Path, console: Console
-) -> Teacher:
-    """Prepare a teacher, showing how its training goes."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with epoch_progress(console) as show:
-        return prepare_teacher(
-            benchmark,
-            config,
-            teacher_cache(storage),
-            device=device,
-            progress=lambda epoch, epochs, loss: show(
-                epoch, epochs, f"training the teacher, epoch {epoch} of {epochs}, loss {loss:.3f}"
-            ),
-        )
 
 
 def run_sweep(
@@ -115,8 +96,10 @@ def run_sweep(
     check_resume(path, resolved.identity_hash(), "sweep", resume)
     teacher = _own_teacher(RunFolder(path), resolved)
     if teacher is None:
-        teacher = teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
+        teacher = _prepared_teacher(resolved, storage, console, address)
         _check_same_teacher(RunFolder(path), teacher)
+    else:
+        prepare_images(resolved.benchmark, console)
     # An interrupt is caught from here on: the start of Ray, too, swallows one now and then.
     with owned(path), _interruptible() as interrupted:
         run, session = begin(
@@ -129,12 +112,20 @@ def run_sweep(
         )
         if teacher.weights != run.teacher_weights:
             copy_teacher(teacher, run.teacher_card_file, run.teacher_weights)
-        accuracy = teacher.card.scores["validation"].accuracy
-        console.print(
-            f"teacher {teacher.card.architecture} x {teacher.card.width:g}: "
-            f"{100 * accuracy:.1f} % on validation",
-            highlight=False,
+        score = teacher.card.scores.get("validation")
+        accuracy = score.accuracy if score else None
+        known = (
+            "no labels to measure it by"
+            if accuracy is None
+            else f"{100 * accuracy:.1f} % on validation"
         )
+        console.print(
+            f"teacher {teacher.card.architecture} x {teacher.card.width:g}: {known}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if resolved.objective.name == "data_free":
+            ensure_audit(run, resolved.benchmark, experiment.search.audit, storage, console)
         try:
             ending = _search(
                 run, resolved, session, console, address, retry_failed, accuracy, interrupted
@@ -147,6 +138,28 @@ def run_sweep(
             set_run_state(run, "failed", f"{type(error).__name__}: {error}")
             raise
         return _conclude(run, resolved, session, ending)
+
+
+def _prepared_teacher(
+    resolved: ResolvedExperiment, storage: Path, console: Console, address: str | None
+) -> Teacher:
+    """Train the teacher here, or on the cluster where there is one."""
+    experiment = resolved.experiment
+    if address in (None, "local") or experiment.teacher.weights is not None:
+        return teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
+    with ray_cluster(address, usable_cpus()) as cluster:
+        allotment = allot(experiment.resources, cluster.get("CPU", 0), cluster.get("GPU", 0))
+        return teacher_on_cluster(
+            resolved.benchmark, experiment.teacher, storage, console, trial_resources(allotment)
+        )
+
+
+def trial_resources(allotment: Allotment) -> dict[str, float]:
+    """What a trial gets, by Ray's names."""
+    resources: dict[str, float] = {"cpu": allotment.cpus}
+    if allotment.gpus:
+        resources["gpu"] = allotment.gpus
+    return resources
 
 
 def _own_teacher(run: RunFolder, resolved: ResolvedExperiment) -> Teacher | None:
@@ -198,7 +211,7 @@ def _conclude(
         if best_complete_trial(run) is None:
             message += "; none complete, so none selected"
         else:
-            select(run, resolved.benchmark, resolved.experiment.search.objective, session)
+            select(run, resolved.benchmark, resolved.objective, session)
         set_run_state(run, "complete", message)
     return SweepResult(
         run=run,
@@ -215,7 +228,7 @@ def _search(
     console: Console,
     address: str | None,
     retry_failed: bool,
-    teacher_accuracy: float,
+    teacher_accuracy: float | None,
     interrupted: threading.Event,
 ) -> Ending:
     experiment = resolved.experiment
@@ -240,7 +253,7 @@ def _tune(
     session: str,
     console: Console,
     allotment: Allotment,
-    teacher_accuracy: float,
+    teacher_accuracy: float | None,
     interrupted: threading.Event,
 ) -> None:
     # Imported once the environment that Ray reads is set.
@@ -264,17 +277,14 @@ def _tune(
         max(experiment.search.trials, len(run.trial_folders())),
         resolved.base.schedule.total_student_steps,
         allotment.max_concurrent,
-        teacher_accuracy,
+        teacher_accuracy if resolved.objective.name == "val_real" else None,
     )
     callback = ProgressCallback(progress, run, console)
     shutil.rmtree(run.ray_path, ignore_errors=True)
-    resources: dict[str, float] = {"cpu": allotment.cpus}
-    if allotment.gpus:
-        resources["gpu"] = allotment.gpus
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
-            tune.with_resources(distil_trial, resources),
+            tune.with_resources(distil_trial, trial_resources(allotment)),
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=scheduler,

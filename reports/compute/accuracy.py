@@ -1,10 +1,12 @@
-"""Relative accuracy on the test split and how sure it is."""
+"""Relative accuracy and agreement on images that the choice has not seen, and how sure they are."""
 
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 
-from dfkd_tune.records import TestOutcome
+from dfkd_tune.records import HeldOutAgreement, TestOutcome
 
 RESAMPLES = 10_000
 BOOTSTRAP_SEED = 20_240_229
@@ -61,3 +63,33 @@ def relative_accuracy_interval(
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     value = 100 * (outcome.both_correct + outcome.student_only) / teacher_correct
     return Interval(value=float(value), low=float(low), high=float(high))
+
+
+def agreement_interval(held_out: HeldOutAgreement, level: float = LEVEL) -> Interval | None:
+    """Agreement with the teacher and Wilson's interval of a share.
+
+    The interval covers the finite number of images; it does not cover what another seed of the
+    distillation would give.
+
+    Args:
+        held_out: on how many images student and teacher choose one class.
+        level: coverage, in (0, 1).
+
+    Returns:
+        Percent; None where the counts contradict each other.
+
+    Source: E. B. Wilson, 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    images, same = held_out.images, held_out.same
+    if not 0 <= same <= images:
+        return None
+    share = same / images
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    weight = 1 + z * z / images
+    centre = (share + z * z / (2 * images)) / weight
+    half = z / weight * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
+    return Interval(
+        value=100 * share,
+        low=100 * min(share, max(0.0, centre - half)),
+        high=100 * max(share, min(1.0, centre + half)),
+    )

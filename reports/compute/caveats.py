@@ -1,10 +1,20 @@
 """What a reader must know before believing the numbers."""
 
+from dfkd_tune.records import AuditCard
 from reports.collect import RunData
 from reports.compute.leaderboard import LAST_EVALUATIONS
-from reports.formatting import plural
+from reports.configuration import look_up
+from reports.formatting import percent, plural, whole
+from reports.objectives import (
+    DATA_FREE_OBJECTIVE,
+    LABEL_OBJECTIVE,
+    UNLABELLED_OBJECTIVE,
+    data_kind,
+    objective_name,
+    objective_words,
+)
 
-LABEL_OBJECTIVE = "val_real"
+SHOWN_DIGITS = 12
 
 
 def caveats(run: RunData) -> tuple[str, ...]:
@@ -16,29 +26,93 @@ def caveats(run: RunData) -> tuple[str, ...]:
     Returns:
         At least one point.
     """
-    points = [_choice(run), _test_split(run), _one_seed(run), _search_bias(run), _budgets(run)]
+    points = [
+        _choice(run),
+        _objective(run),
+        _unseen_images(run),
+        _one_seed(run),
+        _search_bias(run),
+        _budgets(run),
+    ]
     return tuple(point for point in points if point)
 
 
 def _choice(run: RunData) -> str:
-    selection = run.selection
-    real = (
-        "The labels of the validation split are real data: distillation itself used the teacher "
-        "alone and is data-free, but the choice among trials is not."
+    if run.selection is not None:
+        return f"The trial was selected by this rule: {run.selection.rule.rstrip('.')}."
+    return "No trial is selected yet." if run.run.kind == "sweep" else ""
+
+
+def _objective(run: RunData) -> str:
+    """What the search objective is, and what it saw."""
+    name = objective_name(run)
+    if name == LABEL_OBJECTIVE:
+        return (
+            "The labels of the validation split are real data: distillation itself used the "
+            "teacher alone and is data-free, but the choice among trials is not."
+        )
+    if name == UNLABELLED_OBJECTIVE:
+        return _unlabelled_objective(run)
+    if name == DATA_FREE_OBJECTIVE:
+        return _data_free_objective(run)
+    return f"The search objective was {objective_words(run).value}."
+
+
+def _unlabelled_objective(run: RunData) -> str:
+    count = look_up(run.experiment, "data_counts.validation")
+    number = f"{count:,} " if isinstance(count, int) else ""
+    labelled = data_kind(run) == "labelled"
+    which = (
+        f"the {number}real images of the validation split"
+        if labelled
+        else f"{number}unlabelled real images"
     )
-    if selection is None:
-        end = " No trial is selected yet." if run.run.kind == "sweep" else ""
-        return f"All validation accuracies are measured on real, labelled images.{end}"
-    rule = f"The trial was selected by this rule: {selection.rule.rstrip('.')}."
-    if selection.objective == LABEL_OBJECTIVE:
-        return f"{rule} {real}"
-    return f"{rule} The search objective was {selection.objective}."
+    unused = "No label was used in search or choice" if labelled else "No label was used"
+    return (
+        f"Trials are scored by agreement with the teacher on {which}. {unused}; agreement with the "
+        "teacher is not accuracy: a student that repeats the teacher's errors agrees with it."
+    )
 
 
-def _test_split(run: RunData) -> str:
+def _data_free_objective(run: RunData) -> str:
+    beside = (
+        " Validation accuracies were recorded beside it and decided nothing."
+        if data_kind(run) == "labelled"
+        else ""
+    )
+    return (
+        "No real image was used in search or choice: trials are scored by agreement with the "
+        f"teacher on an audit set made from the teacher alone ({_audit_set(run.audit)}). Agreement "
+        f"on such images is not accuracy on real ones.{beside}"
+    )
+
+
+def _audit_set(card: AuditCard | None) -> str:
+    if card is None:
+        return "its card is not in the run folder"
+    return (
+        f"{plural(card.images, 'image')}, SHA-256 {card.sha256[:SHOWN_DIGITS]}; the teacher sees "
+        f"{percent(card.teacher_accuracy)} of them as asked"
+    )
+
+
+def _unseen_images(run: RunData) -> str:
+    """What the images kept apart for the end were used for."""
+    kind = data_kind(run)
+    if kind == "none":
+        return (
+            "There are no real images, so neither accuracy nor agreement on real images is known."
+        )
+    if kind == "unlabelled":
+        return _held_out_images(run)
     selection = run.selection
     if selection is None:
-        return "The test split has not been touched; relative accuracies are on validation."
+        end = (
+            "; relative accuracies are on validation"
+            if objective_name(run) == LABEL_OBJECTIVE
+            else ""
+        )
+        return f"The test split has not been touched{end}."
     times = selection.test_evaluations
     if times == 1:
         return "The test split was touched once, by the selected student and the teacher."
@@ -48,12 +122,34 @@ def _test_split(run: RunData) -> str:
     )
 
 
+def _held_out_images(run: RunData) -> str:
+    unknown = "Without labels no accuracy is known, neither the student's nor the teacher's."
+    selection = run.selection
+    if selection is None or selection.held_out is None:
+        return f"{unknown} The images kept apart for the end have not been touched."
+    count = whole(selection.held_out.images)
+    times = selection.test_evaluations
+    if times == 1:
+        return f"{unknown} The {count} images kept apart were touched once, after the choice."
+    return (
+        f"{unknown} {plural(times, 'student')} of this run met the {count} images kept apart. The "
+        "more there are, the more the best of their agreements flatters."
+    )
+
+
 def _one_seed(run: RunData) -> str:
     if not run.trials:
         return ""
+    selection = run.selection
+    if selection is not None and selection.test is not None:
+        images = "test images"
+    elif selection is not None and selection.held_out is not None:
+        images = "unlabelled images"
+    else:
+        images = ""
     interval = (
-        " The 95\N{NO-BREAK SPACE}% interval covers the limited number of test images only."
-        if run.selection
+        f" The 95\N{NO-BREAK SPACE}% interval covers the limited number of {images} only."
+        if images
         else ""
     )
     return f"Every configuration ran with one seed; another seed gives another number.{interval}"
@@ -63,8 +159,8 @@ def _search_bias(run: RunData) -> str:
     if run.run.kind != "sweep" or not run.trials:
         return ""
     return (
-        "The best of many validation accuracies is too high by selection. The mean of the last "
-        f"{LAST_EVALUATIONS} evaluations stands beside it to show how steady a trial was."
+        "The best of many values of the search objective is too high by selection. The mean of the "
+        f"last {LAST_EVALUATIONS} evaluations stands beside it to show how steady a trial was."
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reports.collect import RunData, TrialData
-from reports.compute.leaderboard import last_accuracy
+from reports.compute.leaderboard import last_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,9 +14,9 @@ class HistoryPoint:
         trial: name.
         order: position in order of proposal, from 1.
         state: of the trial.
-        value: last validation accuracy, a fraction; None where it was never evaluated.
-        best_so_far: highest last validation accuracy of the complete trials up to and with this
-            one in order of proposal, a fraction; None while no trial is complete.
+        value: last value of the search objective, a fraction; None where it was never evaluated.
+        best_so_far: highest last value of the complete trials up to and with this one in order of
+            proposal, a fraction; None while no trial is complete.
         ended_after_seconds: compute seconds spent on this trial and all that ended before it.
         best_when_ended: as `best_so_far`, in order of ending.
     """
@@ -54,7 +54,7 @@ def search_history(run: RunData) -> tuple[HistoryPoint, ...]:
             trial=trial.name,
             order=order,
             state=trial.state,
-            value=last_accuracy(trial),
+            value=last_value(trial),
             best_so_far=proposed[trial.name],
             ended_after_seconds=seconds[trial.name],
             best_when_ended=ended[trial.name],
@@ -75,7 +75,7 @@ def _best_so_far(trials: tuple[TrialData, ...] | list[TrialData]) -> dict[str, f
     best: float | None = None
     result: dict[str, float | None] = {}
     for trial in trials:
-        value = last_accuracy(trial) if trial.state == "complete" else None
+        value = last_value(trial) if trial.state == "complete" else None
         if value is not None and (best is None or value > best):
             best = value
         result[trial.name] = best

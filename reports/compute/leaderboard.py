@@ -8,6 +8,7 @@ from typing import Any
 
 from reports.collect import RunData, TrialData
 from reports.configuration import student_name
+from reports.objectives import DATA_FREE_OBJECTIVE, LABEL_OBJECTIVE, objective_name
 
 LAST_EVALUATIONS = 5
 
@@ -27,13 +28,15 @@ class LeaderboardRow:
         total_epochs: epochs of the whole budget.
         student_steps: trained.
         total_student_steps: of the whole budget.
-        last_accuracy: validation accuracy at the last evaluation, a fraction.
-        best_accuracy: highest validation accuracy, a fraction.
-        mean_last_accuracy: mean over the last five evaluations, a fraction.
-        relative_validation_accuracy: 100 x last validation accuracy / the teacher's, percent.
+        last_value: of the search objective at the last evaluation, a fraction.
+        best_value: highest value of the search objective, a fraction.
+        mean_last_value: mean over the last five evaluations, a fraction.
+        relative_value: 100 x last validation accuracy / the teacher's, percent; None where the
+            search objective is not validation accuracy.
         student: architecture x width.
         parameters: of the student.
         macs: multiply-accumulates of one image's forward pass of the student.
+        latency_ms: median of one image's forward pass of the student, milliseconds.
         seconds: wall seconds of all epochs.
         peak_memory_mib: highest of all epochs.
         settings: searched values by key.
@@ -51,13 +54,14 @@ class LeaderboardRow:
     total_epochs: int | None
     student_steps: int
     total_student_steps: int | None
-    last_accuracy: float | None
-    best_accuracy: float | None
-    mean_last_accuracy: float | None
-    relative_validation_accuracy: float | None
+    last_value: float | None
+    best_value: float | None
+    mean_last_value: float | None
+    relative_value: float | None
     student: str | None
     parameters: int | None
     macs: int | None
+    latency_ms: float | None
     seconds: float | None
     peak_memory_mib: float | None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -67,30 +71,32 @@ class LeaderboardRow:
 
 def teacher_validation_accuracy(run: RunData) -> float | None:
     """The teacher's accuracy on the validation split, a fraction; None while it is unknown."""
-    if run.selection is not None:
+    if run.selection is not None and run.selection.teacher_validation_accuracy is not None:
         return run.selection.teacher_validation_accuracy
     score = run.teacher.scores.get("validation") if run.teacher else None
     return score.accuracy if score else None
 
 
 def rank_trials(run: RunData) -> tuple[TrialData, ...]:
-    """The complete trials by the rule of selection: highest last validation accuracy first.
+    """The complete trials by the rule of selection: highest last value first.
 
-    Of equals, the one that agrees more with the teacher, then the smaller, then the earlier.
+    Of equals, the one that agrees more with the teacher on the images that the search may look at,
+    then the smaller, then the earlier.
     """
-    complete = [t for t in run.trials if t.state == "complete" and last_accuracy(t) is not None]
-    return tuple(sorted(complete, key=_rank_key))
+    score = "audit_agreement" if objective_name(run) == DATA_FREE_OBJECTIVE else "agreement"
+    complete = [t for t in run.trials if t.state == "complete" and last_value(t) is not None]
+    return tuple(sorted(complete, key=lambda trial: _rank_key(trial, score)))
 
 
-def _rank_key(trial: TrialData) -> tuple[float, float, int, str]:
-    agreement = trial.evaluated[-1].validation.get("agreement", 0.0) if trial.evaluated else 0.0
+def _rank_key(trial: TrialData, score: str) -> tuple[float, float, int, str]:
+    agreement = trial.evaluated[-1].validation.get(score, 0.0) if trial.evaluated else 0.0
     parameters = trial.trial.student_size.parameters if trial.trial else 0
-    return (-(last_accuracy(trial) or 0.0), -agreement, parameters, trial.name)
+    return (-(last_value(trial) or 0.0), -agreement, parameters, trial.name)
 
 
-def last_accuracy(trial: TrialData) -> float | None:
-    """Validation accuracy at the last evaluation; None where there is none that is finite."""
-    values = _accuracies(trial)
+def last_value(trial: TrialData) -> float | None:
+    """The search objective at the last evaluation; None where there is none that is finite."""
+    values = _values(trial)
     return values[-1] if values else None
 
 
@@ -128,8 +134,8 @@ def progress_words(run: RunData, trial: TrialData) -> str:
 
 def _row(run: RunData, trial: TrialData, rank: int | None) -> LeaderboardRow:
     record = trial.trial
-    accuracies = _accuracies(trial)
-    teacher = teacher_validation_accuracy(run)
+    values = _values(trial)
+    teacher = teacher_validation_accuracy(run) if objective_name(run) == LABEL_OBJECTIVE else None
     return LeaderboardRow(
         rank=rank,
         trial=trial.name,
@@ -141,15 +147,14 @@ def _row(run: RunData, trial: TrialData, rank: int | None) -> LeaderboardRow:
         total_epochs=trial.epochs[-1].total_epochs if trial.epochs else None,
         student_steps=trial.student_steps,
         total_student_steps=record.total_student_steps if record else None,
-        last_accuracy=accuracies[-1] if accuracies else None,
-        best_accuracy=max(accuracies, default=None),
-        mean_last_accuracy=fmean(accuracies[-LAST_EVALUATIONS:]) if accuracies else None,
-        relative_validation_accuracy=100 * accuracies[-1] / teacher
-        if accuracies and teacher
-        else None,
+        last_value=values[-1] if values else None,
+        best_value=max(values, default=None),
+        mean_last_value=fmean(values[-LAST_EVALUATIONS:]) if values else None,
+        relative_value=100 * values[-1] / teacher if values and teacher else None,
         student=student_name(trial),
         parameters=record.student_size.parameters if record else None,
         macs=record.student_size.macs if record else None,
+        latency_ms=record.student_size.latency_ms if record else None,
         seconds=trial.seconds if trial.epochs else None,
         peak_memory_mib=max((epoch.peak_memory_mib for epoch in trial.epochs), default=None),
         settings=dict(record.parameters) if record else {},
@@ -158,7 +163,7 @@ def _row(run: RunData, trial: TrialData, rank: int | None) -> LeaderboardRow:
     )
 
 
-def _accuracies(trial: TrialData) -> list[float]:
-    """All finite validation accuracies of a trial, in order."""
-    values = (epoch.validation["accuracy"] for epoch in trial.evaluated)
-    return [value for value in values if math.isfinite(value)]
+def _values(trial: TrialData) -> list[float]:
+    """All finite values of the search objective of a trial, in order."""
+    values = (epoch.value for epoch in trial.evaluated)
+    return [value for value in values if value is not None and math.isfinite(value)]

@@ -41,7 +41,7 @@ class Reproduction:
 
 
 def best_trial(run: RunData) -> TrialData | None:
-    """The selected trial, else the complete trial with the highest last validation accuracy."""
+    """The selected trial, else the complete trial that ranks first."""
     if run.selection is not None:
         selected = run.find_trial(run.selection.trial)
         if selected is not None:

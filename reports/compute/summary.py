@@ -5,16 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reports.collect import RunData
-from reports.compute.accuracy import Interval, relative_accuracy_interval
+from reports.compute.accuracy import (
+    Interval,
+    agreement_interval,
+    relative_accuracy_interval,
+)
 from reports.compute.leaderboard import (
     LeaderboardRow,
     leaderboard,
     teacher_validation_accuracy,
 )
+from reports.compute.verdict import STATES, verdict
 from reports.configuration import benchmark_name, method_name, planned_trials, teacher_name
-from reports.formatting import interval, percent, plural, relative, shorten, whole
+from reports.formatting import plural, shorten
+from reports.objectives import data_kind, objective_words
 
-STATES = ("complete", "stopped", "diverged", "failed", "running", "interrupted", "unreadable")
 FINISHED = frozenset({"complete", "stopped", "diverged", "failed"})
 
 
@@ -44,6 +49,9 @@ class RunSummary:
         kind: sweep or distill.
         benchmark: its name; None where it is unknown.
         method: its name; None where it is unknown.
+        objective: name of the search objective, such as `val_real`.
+        measures: what the value of the search objective is, in words.
+        data: what there is of real images: labelled, unlabelled or none.
         state: as recorded, or `killed` where the record says running but no command is at work.
         state_words: the state as a sentence, with what to do next.
         created: when the run began, UTC, ISO 8601.
@@ -54,11 +62,16 @@ class RunSummary:
         budgets: what the run may spend and has spent.
         teacher: architecture x width; None while there is none.
         teacher_validation_accuracy: a fraction; None while it is unknown.
-        teacher_test_accuracy: a fraction; None without a selection.
+        teacher_test_accuracy: a fraction; None where it was not measured.
         best: the selected trial, else the best complete one; None without either.
         selected: whether `best` is the selected trial.
-        student_test_accuracy: a fraction; None without a selection.
-        relative_accuracy: on the test split with its 95 % interval, percent; None without.
+        value: of the search objective for `best` at its last evaluation, a fraction; None
+            without.
+        student_test_accuracy: a fraction; None where it was not measured.
+        relative_accuracy: on the test split with its 95 % interval, percent; None where it was not
+            measured.
+        held_out_agreement: with the teacher on unlabelled images that the choice has not seen,
+            with its 95 % interval, percent; None where it was not measured.
         verdict: one sentence.
         leaderboard: complete trials first, best first; then all others, without a rank.
     """
@@ -67,6 +80,9 @@ class RunSummary:
     kind: str
     benchmark: str | None
     method: str | None
+    objective: str
+    measures: str
+    data: str
     state: str
     state_words: str
     created: str
@@ -80,8 +96,10 @@ class RunSummary:
     teacher_test_accuracy: float | None
     best: LeaderboardRow | None
     selected: bool
+    value: float | None
     student_test_accuracy: float | None
     relative_accuracy: Interval | None
+    held_out_agreement: Interval | None
     verdict: str
     leaderboard: tuple[LeaderboardRow, ...]
 
@@ -101,13 +119,18 @@ def summarise_run(run: RunData) -> RunSummary:
     planned = max(planned_trials(run) or 0, len(run.trials))
     chosen = next((row for row in rows if row.selected), None)
     best = chosen or next((row for row in rows if row.rank == 1), None)
-    test = run.selection.test if run.selection and run.selection.test.images > 0 else None
+    test = run.selection.test if run.selection else None
     ratio = relative_accuracy_interval(test) if test else None
+    held_out = run.selection.held_out if run.selection else None
+    words = objective_words(run)
     return RunSummary(
         name=run.run.name,
         kind=run.run.kind,
         benchmark=benchmark_name(run),
         method=method_name(run),
+        objective=words.name,
+        measures=words.value,
+        data=data_kind(run),
         state="killed" if run.run.state == "running" and not run.live else run.run.state,
         state_words=state_words(run, finished, planned),
         created=run.run.created,
@@ -121,9 +144,11 @@ def summarise_run(run: RunData) -> RunSummary:
         teacher_test_accuracy=test.teacher_accuracy if test else None,
         best=best,
         selected=chosen is not None,
+        value=best.last_value if best else None,
         student_test_accuracy=test.student_accuracy if test else None,
         relative_accuracy=ratio,
-        verdict=_verdict(run, best, ratio),
+        held_out_agreement=agreement_interval(held_out) if held_out else None,
+        verdict=verdict(run, best),
         leaderboard=rows,
     )
 
@@ -149,70 +174,6 @@ def state_words(run: RunData, finished: int, planned: int) -> str:
             return f"Failed{because}: {share}."
         case "complete":
             return f"Complete: {share}."
-
-
-def describe_student(row: LeaderboardRow) -> str:
-    """Name a student by trial, architecture x width and parameters."""
-    size = f"{whole(row.parameters)} parameters" if row.parameters is not None else ""
-    inside = ", ".join(part for part in (shorten(row.student or ""), size) if part)
-    return f"{row.trial} ({inside})" if inside else row.trial
-
-
-def _verdict(run: RunData, best: LeaderboardRow | None, ratio: Interval | None) -> str:
-    """The verdict in one sentence, as far as the run can tell."""
-    if not run.trials:
-        return "No verdict yet: no trial has begun."
-    if best is None:
-        return _verdict_without_complete_trial(run)
-    selection = run.selection
-    if selection is not None and best.selected and selection.test.images > 0:
-        reached = (
-            f"{interval_words(ratio)} relative accuracy on the test split"
-            if ratio
-            else "no relative accuracy, as the teacher has no test image right,"
-        )
-        return (
-            f"The best student, {describe_student(best)}, reaches {reached}: "
-            f"{percent(selection.test.student_accuracy)} against the teacher's "
-            f"{percent(selection.test.teacher_accuracy)} on {whole(selection.test.images)} "
-            f"images; {_chosen_among(selection.candidates, selection.objective)}; one seed."
-        )
-    complete = sum(1 for row in run.trials if row.state == "complete")
-    among = "" if run.run.kind == "distill" else f", best of {plural(complete, 'complete trial')}"
-    against = (
-        f" ({relative(best.relative_validation_accuracy)} of the teacher's)"
-        if best.relative_validation_accuracy is not None
-        else ""
-    )
-    return (
-        f"The student of {describe_student(best)} has {percent(best.last_accuracy)} accuracy on "
-        f"the validation split{against}{among}; one seed, and the test split is untouched."
-    )
-
-
-def interval_words(value: Interval | None) -> str:
-    """Write an interval for a sentence, such as `93.4 % (95 % interval 91.8 to 95.0 %)`."""
-    return interval(value).replace("(", "(95\N{NO-BREAK SPACE}% interval ")
-
-
-def _chosen_among(candidates: int, objective: str) -> str:
-    """How the selected trial was chosen."""
-    objective = shorten(objective)
-    if candidates == 1:
-        return f"it was the only complete trial (objective {objective}, validation split)"
-    return (
-        f"chosen among {whole(candidates)} complete trials by {objective} on the validation split"
-    )
-
-
-def _verdict_without_complete_trial(run: RunData) -> str:
-    """The verdict where no trial has trained its whole budget."""
-    counted = Counter(trial.state for trial in run.trials)
-    parts = ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
-    if counted["failed"] == len(run.trials):
-        parts = "all failed"
-    began = "1 trial began" if len(run.trials) == 1 else f"{len(run.trials)} trials began"
-    return f"No verdict yet: {began} and none is complete ({parts})."
 
 
 def _budgets(run: RunData) -> Budgets:

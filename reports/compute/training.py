@@ -10,21 +10,21 @@ MILESTONES = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Validation accuracy of one trial.
+    """The search objective of one trial while it trains.
 
     Args:
         trial: name.
         state: of the trial.
         student_steps: at each evaluation.
-        accuracy: at each evaluation, a fraction.
-        milestones: the last accuracy within 25, 50, 75 and 100 % of the trial's budget; None where
+        values: of the search objective at each evaluation, a fraction.
+        milestones: the last value within 25, 50, 75 and 100 % of the trial's budget; None where
             the trial did not get so far.
     """
 
     trial: str
     state: str
     student_steps: tuple[int, ...]
-    accuracy: tuple[float, ...]
+    values: tuple[float, ...]
     milestones: tuple[float | None, ...]
 
 
@@ -52,7 +52,7 @@ class TimeShare:
         trials: how many trials it covers.
         synthesis: making synthetic images and training the generator.
         student: training the student.
-        evaluation: on the validation split.
+        evaluation: scoring the student.
         other: the rest of the epochs' total.
     """
 
@@ -142,18 +142,18 @@ def spread(items: Iterable[int], count: int) -> tuple[int, ...]:
 
 def _curve(trial: TrialData) -> Curve:
     steps = tuple(epoch.student_steps for epoch in trial.evaluated)
-    accuracy = tuple(epoch.validation["accuracy"] for epoch in trial.evaluated)
+    values = tuple(epoch.value for epoch in trial.evaluated if epoch.value is not None)
     total = trial.trial.total_student_steps if trial.trial else steps[-1]
     milestones = []
     for share in MILESTONES:
-        until = [a for s, a in zip(steps, accuracy, strict=True) if s <= share * total]
+        until = [v for s, v in zip(steps, values, strict=True) if s <= share * total]
         reached = trial.student_steps >= share * total
         milestones.append(until[-1] if until and reached else None)
     return Curve(
         trial=trial.name,
         state=trial.state,
         student_steps=steps,
-        accuracy=accuracy,
+        values=values,
         milestones=tuple(milestones),
     )
 

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from dfkd_tune.records import (
+    AuditCard,
     EpochRecord,
     ErrorRecord,
+    HeldOutAgreement,
     NetworkSize,
     RestoreRecord,
     RunFolder,
@@ -39,11 +41,22 @@ def moment(minutes: float) -> str:
     return (START + timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
 
 
+COUNTS = {
+    "labelled": {"train": 1000, "validation": 300, "test": 450},
+    "unlabelled": {"validation": 251, "test": 250},
+    "none": {},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One trial to write: its accuracies by epoch and how it ended."""
+    """One trial to write: its values by epoch and how it ended.
 
-    accuracies: tuple[float, ...] = ()
+    `beside`: validation accuracies by epoch, where the search objective is another.
+    """
+
+    values: tuple[float, ...] = ()
+    beside: tuple[float, ...] = ()
     state: str = "complete"
     total_epochs: int = 10
     steps_per_epoch: int = 50
@@ -51,6 +64,7 @@ class Spec:
     parameters: dict[str, Any] = field(default_factory=dict)
     architecture: str = "cnn"
     width: float = 0.5
+    latency_ms: float | None = None
     reason: str = ""
     error: ErrorRecord | None = None
     restores: tuple[RestoreRecord, ...] = ()
@@ -74,6 +88,8 @@ class RunMaker:
         message: str = "",
         planned: int | None = None,
         teacher: bool = True,
+        objective: str = "val_real",
+        data: str = "labelled",
         selection: SelectionRecord | None = None,
         command: str = "dfkd-tune sweep digits.yaml",
     ) -> RunFolder:
@@ -90,20 +106,31 @@ class RunMaker:
             message=message,
         )
         write_record(folder.run_file, run)
-        experiment: dict[str, Any] = {"benchmark": "digits", "method": "cgdd", "seed": 3}
+        experiment: dict[str, Any] = {
+            "benchmark": "digits",
+            "method": "cgdd",
+            "seed": 3,
+            "data": data,
+            "data_counts": COUNTS[data],
+            "search": {"objective": objective},
+        }
         if planned is not None:
-            experiment["search"] = {"trials": planned, "objective": "val_real"}
+            experiment["search"]["trials"] = planned
         write_json(folder.experiment_file, experiment)
         append_record(folder.sessions_file, session_record(command))
         if teacher:
-            write_record(folder.teacher_card_file, teacher_card())
+            write_record(folder.teacher_card_file, teacher_card(data))
+        if objective == "data_free":
+            write_record(folder.audit_card_file, audit_card())
         for number, spec in enumerate(trials or []):
-            self.add_trial(folder, number, spec)
+            self.add_trial(folder, number, spec, objective, data)
         if selection is not None:
             write_record(folder.selection_file, selection)
         return folder
 
-    def add_trial(self, folder: RunFolder, number: int, spec: Spec) -> None:
+    def add_trial(
+        self, folder: RunFolder, number: int, spec: Spec, objective: str, data: str
+    ) -> None:
         trial = folder.trial_folder(f"t{number:04d}")
         record = TrialRecord(
             trial=trial.name,
@@ -115,7 +142,7 @@ class RunMaker:
                 "seed": 3,
                 **spec.parameters,
             },
-            student_size=NetworkSize(parameters=23_456, macs=1_234_567),
+            student_size=NetworkSize(parameters=23_456, macs=1_234_567, latency_ms=spec.latency_ms),
             total_student_steps=spec.total_epochs * spec.steps_per_epoch,
             threads=1,
             device="cpu",
@@ -123,14 +150,15 @@ class RunMaker:
         )
         write_record(trial.trial_file, record)
         trial.metrics_file.touch()
-        for epoch, accuracy in enumerate(spec.accuracies, start=1):
-            append_record(trial.metrics_file, epoch_record(spec, number, epoch, accuracy))
+        for epoch in range(1, len(spec.values) + 1):
+            record_of_epoch = epoch_record(spec, number, epoch, objective, data)
+            append_record(trial.metrics_file, record_of_epoch)
         status = StatusRecord(
             state=spec.state,  # type: ignore[arg-type]
             reason=spec.reason,
             error=spec.error,
             restores=spec.restores,
-            updated=moment(10 * number + len(spec.accuracies)),
+            updated=moment(10 * number + len(spec.values)),
         )
         write_record(trial.status_file, status)
         for epoch in spec.images:
@@ -140,7 +168,21 @@ class RunMaker:
             trial.student_weights.write_bytes(spec.weights)
 
 
-def epoch_record(spec: Spec, number: int, epoch: int, accuracy: float) -> EpochRecord:
+def scores(spec: Spec, epoch: int, objective: str, data: str) -> dict[str, float]:
+    """What an epoch's evaluation gives, by what the run has of real images."""
+    value = spec.values[epoch - 1]
+    found: dict[str, float] = {}
+    if data == "labelled":
+        found["accuracy"] = spec.beside[epoch - 1] if spec.beside else value
+    if data != "none":
+        agreement = value if objective == "unlabelled_real" else min(1.0, value + 0.01)
+        found |= {"agreement": agreement, "kl": 0.3}
+    if objective == "data_free":
+        found |= {"audit_agreement": value, "audit_kl": 0.2}
+    return found
+
+
+def epoch_record(spec: Spec, number: int, epoch: int, objective: str, data: str) -> EpochRecord:
     progress = epoch / spec.total_epochs
     seconds = Seconds(synthesis=2.0, student=1.0, evaluation=0.25, total=3.5)
     return EpochRecord(
@@ -149,7 +191,8 @@ def epoch_record(spec: Spec, number: int, epoch: int, accuracy: float) -> EpochR
         stage="alternating",
         student_steps=epoch * spec.steps_per_epoch,
         generator_steps=epoch * 20,
-        validation={"accuracy": accuracy, "agreement": min(1.0, accuracy + 0.01), "kl": 0.3},
+        value=spec.values[epoch - 1],
+        validation=scores(spec, epoch, objective, data),
         losses={
             "generator/bn_statistics": 1.6 * math.exp(-2 * progress) + 0.2,
             "generator/preset_label": 0.9 * math.exp(-4 * progress) + 0.05,
@@ -181,24 +224,57 @@ def session_record(command: str = "dfkd-tune sweep digits.yaml") -> SessionRecor
     )
 
 
-def teacher_card() -> TeacherCard:
+def teacher_card(data: str = "labelled") -> TeacherCard:
+    labelled = data == "labelled"
     return TeacherCard(
         benchmark="digits",
         architecture="cnn",
         width=1.0,
         parameters=93_322,
-        source="trained",
-        origin="dfkd-tune teacher digits",
+        source="trained" if labelled else "file",
+        origin="dfkd-tune teacher digits" if labelled else "teacher.pt",
         recipe_hash="r" * 64,
         weights_sha256="f" * 64,
-        data_hash="d" * 64,
+        data_hash="d" * 64 if labelled else "",
         scores={
             "train": SplitScore(accuracy=1.0, correct=1000, images=1000),
             "validation": SplitScore(accuracy=0.98, correct=294, images=300),
-        },
+        }
+        if labelled
+        else {},
         seconds=12.5,
         created=moment(-5),
     )
+
+
+def audit_card() -> AuditCard:
+    return AuditCard(
+        images=600,
+        sha256="0123456789abcdef" * 4,
+        teacher_sha256="f" * 64,
+        inversions=[{"bn_statistics": 1.0, "steps": 200}],
+        teacher_accuracy=0.975,
+        class_entropy=2.3,
+        seconds=41.0,
+        created=moment(-3),
+    )
+
+
+OUTCOME = TestOutcome(images=450, both_correct=409, student_only=4, teacher_only=31, neither=6)
+
+
+def kind_of_selection(objective: str, data: str) -> dict[str, Any]:
+    """What a selection holds under a search objective and a kind of data."""
+    return {
+        "rule": f"highest value of {objective} at the last epoch among complete trials",
+        "objective": objective,
+        "value": 0.93,
+        "validation": {},
+        "teacher_validation_accuracy": 0.98 if data == "labelled" else None,
+        "test": OUTCOME if data == "labelled" else None,
+        "held_out": HeldOutAgreement(images=250, same=234) if data == "unlabelled" else None,
+        "test_evaluations": 0 if data == "none" else 1,
+    }
 
 
 def selection_record(trial: str, **changes: Any) -> SelectionRecord:
@@ -207,12 +283,11 @@ def selection_record(trial: str, **changes: Any) -> SelectionRecord:
         "rule": "highest last validation accuracy among complete trials",
         "objective": "val_real",
         "candidates": 6,
+        "value": 0.93,
         "validation": {"accuracy": 0.93, "agreement": 0.94, "kl": 0.3, "images": 300},
         "teacher_validation_accuracy": 0.98,
         "student_sha256": "a" * 64,
-        "test": TestOutcome(
-            images=450, both_correct=409, student_only=4, teacher_only=31, neither=6
-        ),
+        "test": OUTCOME,
         "test_evaluations": 1,
         "session": "s1",
         "time": moment(239),
@@ -268,7 +343,7 @@ def realistic_specs() -> list[Spec]:
             state, epochs = "failed", 13
         specs.append(
             Spec(
-                accuracies=curve(end, epochs, total, 3 + 3 * float(generator.random())),
+                values=curve(end, epochs, total, 3 + 3 * float(generator.random())),
                 state=state,
                 total_epochs=total,
                 origin="recipe" if number < 2 else "sampler",
@@ -323,6 +398,38 @@ def make_selection() -> Callable[..., SelectionRecord]:
 def realistic(make_run: RunMaker) -> RunFolder:
     """A complete sweep of twelve trials with a selection."""
     specs = realistic_specs()
-    ends = {i: s.accuracies[-1] for i, s in enumerate(specs) if s.state == "complete"}
+    ends = {i: s.values[-1] for i, s in enumerate(specs) if s.state == "complete"}
     best = max(ends, key=lambda number: ends[number])
     return make_run(specs, planned=12, selection=selection_record(f"t{best:04d}"))
+
+
+@pytest.fixture
+def make_kind(make_run: RunMaker) -> Callable[..., RunFolder]:
+    """Writes a complete sweep of a search objective on a kind of data; t0003 is selected."""
+
+    def make(objective: str, data: str, *, selected: bool = True, **changes: Any) -> RunFolder:
+        ends = ((0.90, 0.85), (0.80, 0.88), (0.70, 0.80), (0.93, 0.86), (0.60, 0.70))
+        specs = [
+            Spec(
+                values=(*curve(end, 9, 10), end),
+                beside=(*curve(accuracy, 9, 10), accuracy) if objective != "val_real" else (),
+                architecture="resnet18",
+                latency_ms=1.234 + number,
+                origin="recipe" if number == 0 else "sampler",
+                parameters={"kd.weight": 0.5 + number},
+                images=(1, 5, 10),
+            )
+            for number, (end, accuracy) in enumerate(ends)
+        ]
+        specs.append(Spec(values=(0.2, 0.25), state="stopped", reason="below the others"))
+        found = {**kind_of_selection(objective, data), "candidates": len(ends), **changes}
+        return make_run(
+            specs,
+            name=f"{objective}-{data}",
+            planned=len(specs),
+            objective=objective,
+            data=data,
+            selection=selection_record("t0003", **found) if selected else None,
+        )
+
+    return make

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from dfkd_tune.records import TestOutcome
+from dfkd_tune.records import HeldOutAgreement, TestOutcome
 from reports import relative_accuracy_interval
+from reports.compute.accuracy import agreement_interval
 
 OUTCOMES = [
     TestOutcome(images=450, both_correct=409, student_only=4, teacher_only=31, neither=6),
@@ -73,3 +75,18 @@ def test_no_interval_without_a_right_teacher(student_only: int, neither: int) ->
         neither=neither,
     )
     assert relative_accuracy_interval(outcome) is None
+
+
+@pytest.mark.parametrize(("images", "same"), [(250, 234), (250, 250), (250, 0), (1, 1), (7, 3)])
+def test_agreement_has_the_interval_of_wilson(images: int, same: int) -> None:
+    interval = agreement_interval(HeldOutAgreement(images=images, same=same))
+    assert interval is not None
+    expected = stats.binomtest(same, images).proportion_ci(0.95, method="wilson")
+    assert interval.value == pytest.approx(100 * same / images)
+    assert interval.low == pytest.approx(100 * expected.low, abs=1e-9)
+    assert interval.high == pytest.approx(100 * expected.high, abs=1e-9)
+    assert 0 <= interval.low <= interval.value <= interval.high <= 100
+
+
+def test_no_agreement_of_counts_that_contradict_each_other() -> None:
+    assert agreement_interval(HeldOutAgreement(images=3, same=4)) is None

@@ -102,8 +102,8 @@ def page(realistic: Any) -> Path:
 
 @pytest.fixture
 def long_page(make_run: Maker, spec: Any) -> Path:
-    trials = [spec(accuracies=(0.01 * ((7 * i) % 30),), total_epochs=1) for i in range(30)]
-    stopped = [spec(accuracies=(0.99,), total_epochs=2, state="stopped")] * 2
+    trials = [spec(values=(0.01 * ((7 * i) % 30),), total_epochs=1) for i in range(30)]
+    stopped = [spec(values=(0.99,), total_epochs=2, state="stopped")] * 2
     return write_report([make_run(trials + stopped).path]).html
 
 
@@ -136,7 +136,7 @@ def test_page_of_a_run_without_trials(browser: Any, make_run: Maker) -> None:
 def test_hostile_text_runs_no_script(browser: Any, make_run: Maker, spec: Any) -> None:
     evil = "</script><img src=x onerror=\"document.title='broken'\">" * 20
     run = make_run(
-        [spec(accuracies=(0.5,), reason=evil, architecture=evil, parameters={"key": evil})],
+        [spec(values=(0.5,), reason=evil, architecture=evil, parameters={"key": evil})],
         command=evil,
     )
     metrics = run.trial_folder("t0000").metrics_file
@@ -226,6 +226,24 @@ def test_dark_theme_reaches_page_and_figures(browser: Any, page: Path) -> None:
 def test_page_fits_its_width(browser: Any, page: Path, width: int) -> None:
     show(browser, page, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize(
+    ("objective", "data"),
+    [("unlabelled_real", "unlabelled"), ("data_free", "labelled"), ("data_free", "none")],
+)
+def test_page_of_every_search_objective(
+    browser: Any, make_kind: Maker, objective: str, data: str, width: int
+) -> None:
+    show(browser, write_report([make_kind(objective, data).path]).html, width)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    script = "const [e] = document.getElementsByClassName('headline'); "
+    script += "return [e.scrollWidth, e.parentElement.clientWidth]"
+    if width > 1000:
+        table, room = browser.execute_script(script)
+        assert table <= room
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -27,32 +27,32 @@ def three_trials(make_run: Maker, spec: Any) -> RunFolder:
     """Two complete trials and one stopped trial that is better than both."""
     return make_run(
         [
-            spec(accuracies=(0.2, 0.4, 0.6, 0.5), total_epochs=4),
-            spec(accuracies=(0.9,), total_epochs=4, state="stopped"),
-            spec(accuracies=(0.1, 0.2, 0.3, 0.55), total_epochs=4),
+            spec(values=(0.2, 0.4, 0.6, 0.5), total_epochs=4),
+            spec(values=(0.9,), total_epochs=4, state="stopped"),
+            spec(values=(0.1, 0.2, 0.3, 0.55), total_epochs=4),
         ]
     )
 
 
-def test_complete_trials_are_ranked_by_last_accuracy(make_run: Maker, spec: Any) -> None:
+def test_complete_trials_are_ranked_by_last_value(make_run: Maker, spec: Any) -> None:
     rows = leaderboard(collect_run(three_trials(make_run, spec).path))
     assert [(row.rank, row.trial) for row in rows] == [(1, "t0002"), (2, "t0000"), (None, "t0001")]
-    assert rows[1].last_accuracy == 0.5
-    assert rows[1].best_accuracy == 0.6
-    assert rows[1].mean_last_accuracy == pytest.approx((0.2 + 0.4 + 0.6 + 0.5) / 4)
-    assert rows[1].relative_validation_accuracy == pytest.approx(100 * 0.5 / 0.98)
+    assert rows[1].last_value == 0.5
+    assert rows[1].best_value == 0.6
+    assert rows[1].mean_last_value == pytest.approx((0.2 + 0.4 + 0.6 + 0.5) / 4)
+    assert rows[1].relative_value == pytest.approx(100 * 0.5 / 0.98)
     assert rows[0].seconds == pytest.approx(4 * 3.5)
     assert rows[2].progress == "stopped at step 50 of 200"
 
 
 def test_mean_of_the_last_five_evaluations(make_run: Maker, spec: Any) -> None:
-    run = make_run([spec(accuracies=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), total_epochs=6)])
+    run = make_run([spec(values=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), total_epochs=6)])
     (row,) = leaderboard(collect_run(run.path))
-    assert row.mean_last_accuracy == pytest.approx(0.3)
+    assert row.mean_last_value == pytest.approx(0.3)
 
 
 def test_equal_trials_rank_in_order_of_proposal(make_run: Maker, spec: Any) -> None:
-    same = spec(accuracies=(0.5,), total_epochs=1)
+    same = spec(values=(0.5,), total_epochs=1)
     rows = leaderboard(collect_run(make_run([same, same]).path))
     assert [row.trial for row in rows] == ["t0000", "t0001"]
 
@@ -66,7 +66,7 @@ def test_history_best_so_far_counts_complete_trials_only(make_run: Maker, spec: 
 
 
 def test_history_by_seconds_follows_the_order_of_ending(make_run: Maker, spec: Any) -> None:
-    run = make_run([spec(accuracies=(0.1,) * 15, total_epochs=15), spec(accuracies=(0.2,) * 2)])
+    run = make_run([spec(values=(0.1,) * 15, total_epochs=15), spec(values=(0.2,) * 2)])
     first, second = search_history(collect_run(run.path))
     assert second.ended_after_seconds == pytest.approx(2 * 3.5)
     assert first.ended_after_seconds == pytest.approx(17 * 3.5)
@@ -78,8 +78,8 @@ def test_learning_curve_milestones(make_run: Maker, spec: Any) -> None:
         collect_run(
             make_run(
                 [
-                    spec(accuracies=(0.1, 0.2), total_epochs=4, state="stopped"),
-                    spec(accuracies=(0.1, 0.2, 0.3, 0.4), total_epochs=4),
+                    spec(values=(0.1, 0.2), total_epochs=4, state="stopped"),
+                    spec(values=(0.1, 0.2, 0.3, 0.4), total_epochs=4),
                 ]
             ).path
         )
@@ -90,7 +90,7 @@ def test_learning_curve_milestones(make_run: Maker, spec: Any) -> None:
 
 
 def test_loss_terms_are_those_of_the_records(make_run: Maker, spec: Any) -> None:
-    (trial,) = collect_run(make_run([spec(accuracies=(0.1, 0.2))]).path).trials
+    (trial,) = collect_run(make_run([spec(values=(0.1, 0.2))]).path).trials
     losses = loss_terms(trial)
     assert losses.epochs == (1, 2)
     assert list(losses.terms) == [
@@ -147,14 +147,12 @@ def test_failures_are_counted_by_type(make_run: Maker, spec: Any) -> None:
 
 
 def test_nothing_failed(make_run: Maker, spec: Any) -> None:
-    run = make_run([spec(accuracies=(0.5,))])
+    run = make_run([spec(values=(0.5,))])
     assert failure_report(collect_run(run.path)).nothing
 
 
 def test_selection_beats_rank(make_run: Maker, spec: Any, make_selection: Any) -> None:
-    run = make_run(
-        [spec(accuracies=(0.5,)), spec(accuracies=(0.4,))], selection=make_selection("t0001")
-    )
+    run = make_run([spec(values=(0.5,)), spec(values=(0.4,))], selection=make_selection("t0001"))
     best = best_trial(collect_run(run.path))
     assert best is not None
     assert best.name == "t0001"
@@ -162,14 +160,14 @@ def test_selection_beats_rank(make_run: Maker, spec: Any, make_selection: Any) -
 
 def test_shown_trial_without_a_complete_one(make_run: Maker, spec: Any) -> None:
     run = collect_run(
-        make_run([spec(accuracies=(0.5,), state="stopped"), spec(accuracies=(0.1,) * 3)]).path
+        make_run([spec(values=(0.5,), state="stopped"), spec(values=(0.1,) * 3)]).path
     )
     assert best_trial(run) is not None
     running = collect_run(
         make_run(
             [
-                spec(accuracies=(0.5,), state="stopped"),
-                spec(accuracies=(0.1,) * 3, state="running"),
+                spec(values=(0.5,), state="stopped"),
+                spec(values=(0.1,) * 3, state="running"),
             ],
             name="other",
         ).path
@@ -187,7 +185,7 @@ def test_weights_are_checked_against_the_selection(
     weights = b"student weights"
     found = hashlib.sha256(weights).hexdigest()
     run = make_run(
-        [spec(accuracies=(0.5,), weights=weights)],
+        [spec(values=(0.5,), weights=weights)],
         selection=make_selection("t0000", student_sha256=found if same else "b" * 64),
     )
     again = reproduction(collect_run(run.path))
@@ -199,7 +197,7 @@ def test_weights_are_checked_against_the_selection(
 
 
 def test_weights_without_a_selection(make_run: Maker, spec: Any) -> None:
-    run = make_run([spec(accuracies=(0.5,), weights=b"w")], name="a name; rm")
+    run = make_run([spec(values=(0.5,), weights=b"w")], name="a name; rm")
     again = reproduction(collect_run(run.path))
     assert again.weights_sha256 == hashlib.sha256(b"w").hexdigest()
     assert again.command == "dfkd-tune distill 'a name; rm' --trial t0000"
@@ -208,7 +206,7 @@ def test_weights_without_a_selection(make_run: Maker, spec: Any) -> None:
 def test_caveats_tell_what_chose_and_how_often_test_was_touched(
     make_run: Maker, spec: Any, make_selection: Any
 ) -> None:
-    trials = [spec(accuracies=(0.5,)), spec(accuracies=(0.4,), state="stopped", total_epochs=20)]
+    trials = [spec(values=(0.5,)), spec(values=(0.4,), state="stopped", total_epochs=20)]
     once = " ".join(caveats(collect_run(make_run(trials, selection=make_selection("t0000")).path)))
     assert "labels of the validation split are real data" in once
     assert "touched once" in once

@@ -75,7 +75,7 @@ def test_ids_are_unique_and_links_lead_somewhere(realistic: RunFolder) -> None:
 def test_headings_are_in_order(make_run: Maker, spec: Any, tmp_path: Any, count: int) -> None:
     error = ErrorRecord(type="ValueError", message="bad")
     runs = [
-        make_run([spec(accuracies=(0.5,)), spec(state="failed", error=error)], name=f"r{i}").path
+        make_run([spec(values=(0.5,)), spec(state="failed", error=error)], name=f"r{i}").path
         for i in range(count)
     ]
     html = write_report(runs, tmp_path / "out").html.read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def test_language_skip_link_and_table_semantics(realistic: RunFolder) -> None:
 
 
 def test_all_trials_are_in_the_page_without_a_script(make_run: Maker, spec: Any) -> None:
-    run = make_run([spec(accuracies=(0.01 * i,), total_epochs=1) for i in range(1, 31)])
+    run = make_run([spec(values=(0.01 * i,), total_epochs=1) for i in range(1, 31)])
     rows = [a for a in read(html_of(run)).all("tr") if "trial" in (a.get("class") or "")]
     assert len(rows) == 30
     assert not any("hidden" in row for row in rows)
@@ -121,7 +121,7 @@ def test_foreign_text_is_escaped_everywhere(
     run = make_run(
         [
             spec(
-                accuracies=(0.5,),
+                values=(0.5,),
                 architecture=long,
                 parameters={EVIL: EVIL, "long": long},
                 reason=long,

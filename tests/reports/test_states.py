@@ -43,7 +43,7 @@ def test_complete_sweep(realistic: RunFolder) -> None:
         "23,456 parameters",
         "reaches 93.9 % (95 % interval 91.",
         "91.8 % against the teacher's 97.8 % on 450 images",
-        "chosen among 6 complete trials by val_real on the validation split",
+        "chosen among 6 complete trials by accuracy on the validation split",
         "one seed",
     ):
         assert part in verdict
@@ -51,7 +51,7 @@ def test_complete_sweep(realistic: RunFolder) -> None:
 
 def test_running_and_killed_differ_by_the_lock(make_run: Maker, spec: Any) -> None:
     run = make_run(
-        [spec(accuracies=(0.5,)), spec(accuracies=(0.2,), state="running")],
+        [spec(values=(0.5,)), spec(values=(0.2,), state="running")],
         state="running",
         planned=8,
     )
@@ -84,7 +84,7 @@ def test_probe_leaves_the_lock_free(tmp_path: Path) -> None:
 
 def test_interrupted_run(make_run: Maker, spec: Any) -> None:
     run = make_run(
-        [spec(accuracies=(0.2,), state="interrupted")],
+        [spec(values=(0.2,), state="interrupted")],
         state="interrupted",
         message="the time budget is spent",
         planned=2,
@@ -137,21 +137,21 @@ def test_all_trials_failed(make_run: Maker, spec: Any) -> None:
 def test_one_trial_with_an_empty_metrics_file(make_run: Maker, spec: Any) -> None:
     run = make_run([spec(state="running")], state="running")
     summary = summarise(run.path)
-    assert summary.leaderboard[0].last_accuracy is None
+    assert summary.leaderboard[0].last_value is None
     assert "No trial has been evaluated yet." in page(run)
 
 
 def test_truncated_last_line(make_run: Maker, spec: Any) -> None:
-    run = make_run([spec(accuracies=(0.2, 0.3))])
+    run = make_run([spec(values=(0.2, 0.3))])
     metrics = run.trial_folder("t0000").metrics_file
     metrics.write_bytes(metrics.read_bytes()[:-40])
-    assert summarise(run.path).leaderboard[0].last_accuracy == 0.2
+    assert summarise(run.path).leaderboard[0].last_value == 0.2
     assert page(run)
 
 
 @pytest.mark.parametrize("name", ["status.json", "trial.json"])
 def test_damaged_trial_is_reported_unreadable(make_run: Maker, spec: Any, name: str) -> None:
-    run = make_run([spec(accuracies=(0.5,)), spec(accuracies=(0.7,))])
+    run = make_run([spec(values=(0.5,)), spec(values=(0.7,))])
     (run.trial_folder("t0001").path / name).write_text('{"state": "com')
     summary = summarise(run.path)
     assert summary.counts["unreadable"] == 1
@@ -170,7 +170,7 @@ def test_damaged_run_files_do_not_stop_the_report(realistic: RunFolder, name: st
 
 
 def test_foreign_image_files_do_not_stop_the_report(make_run: Maker, spec: Any) -> None:
-    run = make_run([spec(accuracies=(0.5,), images=(1, 2))])
+    run = make_run([spec(values=(0.5,), images=(1, 2))])
     images = run.trial_folder("t0000").images
     (images / "epoch_000002.png").write_bytes(b"no image")
     html = page(run)
@@ -180,14 +180,14 @@ def test_foreign_image_files_do_not_stop_the_report(make_run: Maker, spec: Any) 
 
 
 def test_selection_of_a_trial_that_is_gone(make_run: Maker, spec: Any, make_selection: Any) -> None:
-    run = make_run([spec(accuracies=(0.5,))], selection=make_selection("t0042"))
+    run = make_run([spec(values=(0.5,))], selection=make_selection("t0042"))
     summary = summarise(run.path)
     assert not summary.selected
     assert page(run)
 
 
 def test_single_distillation(make_run: Maker, spec: Any) -> None:
-    run = make_run([spec(accuracies=(0.3, 0.49), origin="given")], kind="distill")
+    run = make_run([spec(values=(0.3, 0.49), origin="given")], kind="distill")
     summary = summarise(run.path)
     assert summary.kind == "distill"
     assert summary.planned == 1
@@ -202,7 +202,7 @@ def test_single_distillation(make_run: Maker, spec: Any) -> None:
 
 def test_several_runs_need_an_output(make_run: Maker, spec: Any, tmp_path: Path) -> None:
     runs = [
-        make_run([spec(accuracies=(0.5,))], name="one").path,
+        make_run([spec(values=(0.5,))], name="one").path,
         make_run(name="two", teacher=False).path,
     ]
     with pytest.raises(UsageError, match="needs an output folder"):

@@ -40,7 +40,7 @@ def empty_run(path: Path, session: str = "s") -> RunFolder:
 def add_epochs(
     folder: TrialFolder, values: Sequence[float], steps_per_epoch: int, begins_at: float = 0.0
 ) -> None:
-    """Record epochs with these validation accuracies, one second apart."""
+    """Record epochs with these values of the search objective, one second apart."""
     known = len(folder.epochs())
     for index, value in enumerate(values, start=known + 1):
         append_record(
@@ -51,6 +51,7 @@ def add_epochs(
                 stage="alternating",
                 student_steps=index * steps_per_epoch,
                 generator_steps=index,
+                value=value,
                 validation={"accuracy": value, "agreement": value, "kl": 1.0},
                 losses={},
                 learning_rates={},

@@ -8,15 +8,25 @@ import torch
 from run_folders import empty_run
 
 from dfkd_tune.benchmarks import get_benchmark
+from dfkd_tune.checkpoints import CheckpointStore
 from dfkd_tune.classifiers import NetworkConfig, build_classifier
-from dfkd_tune.distillation import CheckpointStore, DistillationConfig
-from dfkd_tune.evaluation import predict_logits, student_scores
-from dfkd_tune.records import EpochRecord, RunFolder, TrialFolder, TrialRecord, now, write_record
+from dfkd_tune.distillation import DistillationConfig, configuration_hash
+from dfkd_tune.evaluation import predict_stored, student_scores
+from dfkd_tune.records import (
+    EpochRecord,
+    RunFolder,
+    TrialFolder,
+    TrialRecord,
+    now,
+    write_json,
+    write_record,
+)
 from dfkd_tune.sweeps import resolve_experiment
 from trainables import (
     SavingConfig,
     SupersededError,
     TeacherConfig,
+    card_network,
     copy_teacher,
     load_network,
     prepare_teacher,
@@ -32,6 +42,7 @@ def run(tiny: dict[str, Any], storage: Path) -> RunFolder:
     """A run folder with a teacher and one waiting trial."""
     resolved = resolve_experiment(tiny, "tiny")
     run = empty_run(storage / "run", session="mine")
+    write_json(run.experiment_file, resolved.record())
     teacher = prepare_teacher(
         resolved.benchmark,
         TeacherConfig.model_validate(tiny["teacher"]),
@@ -95,20 +106,17 @@ def test_the_saved_student_has_the_recorded_scores(run: RunFolder) -> None:
     folder = train(run, SavingConfig())
     benchmark = get_benchmark("digits")
     config = DistillationConfig.model_validate(folder.trial().configuration)
-    student = load_network(config.student, benchmark, folder.student_weights)
+    student = load_network(config.student, benchmark.inputs, folder.student_weights)
     card = run.teacher_card()
     assert card is not None
-    teacher = load_network(
-        NetworkConfig(architecture=card.architecture, width=card.width),
-        benchmark,
-        run.teacher_weights,
-    )
+    teacher = load_network(card_network(card), benchmark.inputs, run.teacher_weights)
     data = benchmark.load("validation")
-    images = data.normalised(benchmark.inputs)
-    scores = student_scores(
-        predict_logits(student, images), predict_logits(teacher, images), data.labels
+    student_logits, teacher_logits = (
+        predict_stored(net, data.images, benchmark.inputs) for net in (student, teacher)
     )
-    assert scores == folder.epochs()[-1].validation
+    last = folder.epochs()[-1]
+    assert last.validation == student_scores(student_logits, teacher_logits, data.labels)
+    assert last.value == last.validation["accuracy"]
 
 
 def test_an_epoch_is_on_disk_before_anyone_hears_of_it(run: RunFolder) -> None:
@@ -176,7 +184,7 @@ def test_an_interrupted_trial_ends_in_the_same_weights(run: RunFolder) -> None:
 def test_a_checkpoint_of_another_configuration_is_an_error(run: RunFolder) -> None:
     folder = run.trial_folder("t0000")
     other = DistillationConfig.model_validate({**folder.trial().configuration, "seed": 99})
-    CheckpointStore(folder.checkpoints, other).save(2, {"epoch": 2})
+    CheckpointStore(folder.checkpoints, configuration_hash(other)).save(2, {"epoch": 2})
     with pytest.raises(Exception, match="written for another configuration"):
         train(run, SavingConfig())
 

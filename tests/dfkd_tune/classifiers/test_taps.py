@@ -5,17 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dfkd_tune.classifiers import (
-    CLASSIFIERS,
-    NetworkConfig,
-    TappedNetwork,
-    build_classifier,
-    find_stages,
-)
+from dfkd_tune.classifiers import NetworkConfig, TappedNetwork, build_classifier
 from dfkd_tune.errors import TeacherError
 from dfkd_tune.inputs import InputSpecification
 
@@ -32,109 +25,10 @@ def hooks(network: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
 
 
-@pytest.fixture(scope="module")
-def colour() -> InputSpecification:
-    return InputSpecification(
-        channels=3, height=16, width=16, mean=(0, 0, 0), std=(1, 1, 1), num_classes=4
-    )
+THREE_STAGES = ("convnet", "resnet8", "resnet14", "resnet20", "resnet8x4", "resnet32x4")
 
 
-@pytest.fixture(scope="module")
-def resnet18() -> nn.Module:
-    """torchvision's network with the stem for small images."""
-    network = torchvision.models.resnet18(weights=None, num_classes=4)
-    network.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
-    network.maxpool = nn.Identity()
-    return network.eval()
-
-
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_stages_of_every_network_are_its_three(name: str, digits: InputSpecification) -> None:
-    network = small(name, digits)
-    assert find_stages(network, digits) == ("stage1", "stage2", "stage3")
-    assert hooks(network) == 0
-
-
-def test_stages_of_a_torchvision_network_are_its_four_layers(
-    resnet18: nn.Module, colour: InputSpecification
-) -> None:
-    assert find_stages(resnet18, colour) == ("layer1", "layer2", "layer3", "layer4")
-    taps = TappedNetwork(resnet18, colour)
-    made = taps(batch(colour, 2), features=True, statistics=True)
-    taps.remove()
-    assert [tuple(stage.shape) for stage in made.stages] == [
-        (2, 64, 16, 16),
-        (2, 128, 8, 8),
-        (2, 256, 4, 4),
-        (2, 512, 2, 2),
-    ]
-    assert made.penultimate is not None
-    assert made.penultimate.shape == (2, 512)
-    assert len(made.statistics) == 20
-    assert hooks(resnet18) == 0
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_finding_stages_leaves_the_network_as_it_was(
-    digits: InputSpecification, training: bool
-) -> None:
-    network = small("resnet8", digits).train(training)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    find_stages(network, digits)
-    assert all(m.training is training for m in network.modules())
-    assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
-    assert hooks(network) == 0
-
-
-def test_finding_stages_of_a_network_that_fails_leaves_no_hook(digits: InputSpecification) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(7, 2)).train()
-    with pytest.raises(RuntimeError):
-        find_stages(network, digits)
-    assert hooks(network) == 0
-    assert network.training
-
-
-def test_maps_of_one_position_are_passed_over_unless_there_are_no_others(
-    digits: InputSpecification,
-) -> None:
-    pooled = nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)
-    )
-    assert find_stages(pooled, digits) == ("0",)
-    alone = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten(), nn.Linear(2, 3))
-    assert find_stages(alone, digits) == ("0",)
-
-
-class SharedPool(nn.Module):
-    """A network as tutorials write it: one pooling module, used after each convolution."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 3, 3, padding=1)
-        self.conv2 = nn.Conv2d(3, 5, 3)
-        self.pool = nn.MaxPool2d(2)
-        self.relu = nn.ReLU()
-        self.classifier = nn.Linear(5, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.pool(self.conv1(x)))
-        x = self.relu(self.conv2(x))
-        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
-        return logits
-
-
-def test_stages_of_a_network_that_uses_one_module_twice_are_of_falling_size(
-    digits: InputSpecification,
-) -> None:
-    network = SharedPool().eval()
-    taps = TappedNetwork(network, digits)
-    sizes = [tuple(stage.shape[1:]) for stage in taps(batch(digits), features=True).stages]
-    taps.remove()
-    # conv1: 8 x 8; pooled and rectified: 4 x 4; conv2, rectified: 2 x 2.
-    assert sizes == [(3, 8, 8), (3, 4, 4), (5, 2, 2)]
-
-
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", THREE_STAGES)
 def test_taps_read_what_the_modules_give_and_do_not_change_the_answer(
     name: str, digits: InputSpecification
 ) -> None:
@@ -261,6 +155,157 @@ def test_gradients_pass_through_taps_to_the_images(digits: InputSpecification) -
         assert bool(torch.isfinite(gradient).all())
         assert gradient.abs().max() > 0
     taps.remove()
+
+
+# ---------------------------------------------------------------- stages that are named
+
+
+def test_stages_that_are_named_are_read_in_that_order(digits: InputSpecification) -> None:
+    network = small("resnet8", digits)
+    taps = TappedNetwork(network, digits, ("stage3", "stage1.0.bn1", "stage3"))
+    seen: dict[str, Tensor] = {}
+    handle = network.get_submodule("stage1.0.bn1").register_forward_hook(
+        lambda _m, _a, out: seen.setdefault("bn1", out.clone())
+    )
+    made = taps(batch(digits), features=True)
+    handle.remove()
+    taps.remove()
+    assert taps.stage_names == ("stage3", "stage1.0.bn1")
+    assert [tuple(x.shape) for x in made.stages] == [(5, 16, 2, 2), (5, 4, 8, 8)]
+    assert torch.equal(made.stages[1], seen["bn1"])
+    assert hooks(network) == 0
+
+
+def test_stages_that_are_named_serve_images_of_any_size(digits: InputSpecification) -> None:
+    taps = TappedNetwork(small("resnet8", digits), digits, ("stage2",))
+    made = taps(torch.zeros(1, 1, 24, 24), features=True)
+    assert made.stages[0].shape == (1, 8, 12, 12)
+    taps.remove()
+
+
+class Various(nn.Module):
+    """A network with modules that give all sorts of things, or do not run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3)
+        self.pair = Pair()
+        self.auxiliary = nn.Linear(3, 10)
+        self.projection = nn.Linear(3, 6)
+        self.head = nn.Linear(6, 10)
+        self.unused = nn.Linear(6, 10)
+
+    def forward(self, x: Tensor) -> Any:
+        mean, _ = self.pair(self.conv(x))
+        if self.training:
+            return self.head(self.projection(mean)), self.auxiliary(mean)
+        return self.head(self.projection(mean))
+
+
+class Pair(nn.Module):
+    """Gives two tensors."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.mean((2, 3)), x
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("convv", "no module 'convv'; did you mean 'conv'?"),
+        ("zzz", "no module 'zzz'; Known: auxiliary, conv, head, pair, projection, unused"),
+        ("", "no module ''"),
+        ("unused", "'unused' is not run"),
+        ("auxiliary", "'auxiliary' is not run"),
+        ("head", "'head' gives no feature map"),
+        ("pair", "'pair' gives no feature map"),
+    ],
+)
+def test_stages_that_are_none_are_refused_in_one_line(
+    digits: InputSpecification, name: str, words: str
+) -> None:
+    network = Various()
+    with pytest.raises(TeacherError) as caught:
+        TappedNetwork(network, digits, ("conv", name))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert hooks(network) == 0
+
+
+def test_of_a_large_network_not_all_modules_are_listed(digits: InputSpecification) -> None:
+    network = small("wrn40_1", digits)
+    with pytest.raises(TeacherError) as caught:
+        TappedNetwork(network, digits, ("stage1.6.conv3",))
+    assert "stage1.5.conv2" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+# ---------------------------------------------------------------- the penultimate vector
+
+
+def test_the_penultimate_vector_is_read_by_the_last_layer_that_runs_and_gives_the_classes(
+    digits: InputSpecification,
+) -> None:
+    network = Various().eval()
+    taps = TappedNetwork(network, digits)
+    assert taps.penultimate_name == "head"
+    made = taps(batch(digits), features=True)
+    taps.remove()
+    assert made.penultimate is not None
+    assert torch.equal(network.head(made.penultimate), made.logits)
+
+
+def test_a_linear_layer_behind_the_logits_is_not_the_head(digits: InputSpecification) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Linear(10, 3), nn.Linear(3, 2))
+    taps = TappedNetwork(network, digits)
+    assert taps.penultimate_name == "1"
+    taps.remove()
+    without = TappedNetwork(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), digits)
+    assert without.penultimate_name == "1"
+    without.remove()
+
+
+class Positions(nn.Module):
+    """A network whose last layer sees positions, as of a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(x.squeeze(1)).mean(1)
+        return logits
+
+
+def test_the_penultimate_vector_is_flat(digits: InputSpecification) -> None:
+    taps = TappedNetwork(Positions(), digits)
+    images = batch(digits)
+    made = taps(images, features=True)
+    taps.remove()
+    assert made.penultimate is not None
+    assert torch.equal(made.penultimate, images.flatten(1))
+
+
+def test_a_network_without_feature_maps_gives_logits_and_penultimate_vector(
+    digits: InputSpecification,
+) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 10))
+    taps = TappedNetwork(network, digits)
+    made = taps(batch(digits), features=True, statistics=True)
+    taps.remove()
+    assert (made.stages, made.statistics, taps.stage_names) == ((), (), ())
+    assert made.penultimate is not None
+    assert made.penultimate.shape == (5, 5)
+    assert made.logits.shape == (5, 10)
+
+
+def test_a_linear_layer_that_does_not_run_is_none(digits: InputSpecification) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
+    network.unused = nn.Linear(3, 10)
+    network.forward = lambda x: network[1](network[0](x))  # type: ignore[method-assign]
+    with pytest.raises(TeacherError, match="no linear layer"):
+        TappedNetwork(network, digits)
+    assert hooks(network) == 0
 
 
 def test_a_network_without_a_linear_layer_is_refused(digits: InputSpecification) -> None:

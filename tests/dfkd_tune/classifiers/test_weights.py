@@ -73,15 +73,57 @@ def test_same_weights_same_file(build: Build, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["pt", "pth"])
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("key", [None, "state_dict", "model"])
 def test_a_torch_file_is_read_also_with_the_state_dict_inside(
-    build: Build, tmp_path: Path, ending: str, nested: bool
+    build: Build, tmp_path: Path, ending: str, key: str | None
 ) -> None:
     first, second = build(1), build(2)
     state = first.state_dict()
     path = tmp_path / f"w.{ending}"
-    torch.save({"state_dict": state, "epoch": 7} if nested else state, path)
+    torch.save({key: state, "epoch": 7, "optimizer": {"lr": 1}} if key else state, path)
     load_weights(second, path)
+    assert same(first, second)
+
+
+def test_a_name_beside_the_state_dict_is_not_taken_for_it(build: Build, tmp_path: Path) -> None:
+    first, second = build(1), build(2)
+    torch.save({"model": "convnet", "state_dict": first.state_dict()}, tmp_path / "a.pt")
+    load_weights(second, tmp_path / "a.pt")
+    assert same(first, second)
+    torch.save({"model": first.state_dict(), "state_dict": None}, tmp_path / "b.pt")
+    third = build(3)
+    load_weights(third, tmp_path / "b.pt")
+    assert same(first, third)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_the_prefix_of_data_parallel_is_taken_off(
+    build: Build, tmp_path: Path, ending: str, wrapped: bool
+) -> None:
+    first, second = build(1), build(2)
+    state = {f"module.{name}": value for name, value in first.state_dict().items()}
+    path = tmp_path / f"w.{ending}"
+    if ending == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"model": state} if wrapped else state, path)
+    load_weights(second, path)
+    assert same(first, second)
+
+
+def test_a_prefix_of_some_names_alone_stays(build: Build, tmp_path: Path) -> None:
+    state = build().state_dict()
+    state["module.stage1.0.weight"] = state.pop("stage1.0.weight")
+    torch.save(state, tmp_path / "w.pt")
+    message = refused(build(), tmp_path / "w.pt")
+    assert "1 unknown (first: module.stage1.0.weight)" in message
+
+
+def test_a_network_that_has_the_prefix_itself_keeps_it(build: Build, tmp_path: Path) -> None:
+    first, second = (nn.ModuleDict({"module": build(seed)}) for seed in (1, 2))
+    save_weights(tmp_path / "w.safetensors", first)
+    load_weights(second, tmp_path / "w.safetensors")
     assert same(first, second)
 
 
@@ -189,6 +231,20 @@ def test_another_number_of_classes_is_told_apart(build: Build, tmp_path: Path) -
     message = refused(build(), tmp_path / "w.safetensors")
     assert "for 100 classes" in message
     assert "has 10" in message
+
+
+def test_a_layer_that_is_no_head_is_not_taken_for_one(tmp_path: Path) -> None:
+    def make(units: int, classes: int, last: nn.Module) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, units), nn.Linear(units, classes), last)
+
+    path = tmp_path / "w.safetensors"
+    save_weights(path, make(3, 10, nn.Identity()))
+    assert "for 10 classes, the benchmark has 7" in refused(make(3, 7, nn.Identity()), path)
+    assert "of other shape" in refused(make(5, 10, nn.Identity()), path)
+    # A head that is not last in the state dict, and a last tensor without dimensions.
+    save_weights(path, make(3, 10, nn.BatchNorm2d(2)))
+    assert "for 10 classes, the benchmark has 7" in refused(make(3, 7, nn.BatchNorm2d(2)), path)
+    assert "of other shape" in refused(make(3, 10, nn.BatchNorm2d(4)), path)
 
 
 def test_another_width_is_told_with_the_first_tensor(build: Build, tmp_path: Path) -> None:

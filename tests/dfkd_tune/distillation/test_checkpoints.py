@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from dfkd_tune.distillation import CheckpointStore, DistillationConfig, State
+from dfkd_tune.checkpoints import CheckpointStore
+from dfkd_tune.distillation import DistillationConfig, State, configuration_hash
 from dfkd_tune.errors import CheckpointError, StorageError
 
 Make = Callable[..., DistillationConfig]
@@ -23,7 +24,7 @@ def state_of(epoch: int) -> State:
 
 @pytest.fixture
 def store(tmp_path: Path, make_config: Make) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "checkpoints", make_config())
+    return CheckpointStore(tmp_path / "checkpoints", configuration_hash(make_config()))
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_a_store_goes_on_after_damage(filled: CheckpointStore) -> None:
 def test_a_checkpoint_of_another_configuration_is_refused(
     filled: CheckpointStore, make_config: Make
 ) -> None:
-    other = CheckpointStore(filled.folder, make_config(seed=99))
+    other = CheckpointStore(filled.folder, configuration_hash(make_config(seed=99)))
     with pytest.raises(CheckpointError, match="another configuration") as caught:
         other.load_newest()
     assert str(filled.folder) in str(caught.value)
@@ -213,6 +214,6 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(
     tmp_path: Path, make_config: Make
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    store = CheckpointStore(tmp_path / "file" / "checkpoints", make_config())
+    store = CheckpointStore(tmp_path / "file" / "checkpoints", configuration_hash(make_config()))
     with pytest.raises(StorageError, match="cannot write the checkpoint"):
         store.save(1, state_of(1))

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import dfkd_tune
 import dfkd_tune.distillation as package
+from dfkd_tune.classifiers import Argument
 from dfkd_tune.distillation import METHODS, DistillationConfig, distil
 from dfkd_tune.inputs import InputSpecification
 
@@ -124,11 +125,13 @@ def test_distil_takes_a_teacher_and_nothing_that_holds_images() -> None:
         "evaluate_every",
         "report",
         "restore",
+        "teacher_stages",
     }
     assert hints["config"] is DistillationConfig
     assert hints["teacher"] is nn.Module
     assert hints["inputs"] is InputSpecification
     assert hints["evaluate_every"] is int
+    assert hints["teacher_stages"] == tuple[str, ...]
     assert hints["device"] == torch.device | None
     # What the caller's functions give back: nothing, and numbers by name.
     assert get_args(hints["report"])[1] in (None, type(None))
@@ -201,6 +204,8 @@ def plain(annotation: Any) -> bool:
         return True
     if origin in (tuple, Union, UnionType):
         return all(plain(part) for part in get_args(annotation) if part is not Ellipsis)
+    if origin is dict:  # of a factory's arguments
+        return annotation == dict[str, Argument]
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return all(plain(f.annotation) for f in annotation.model_fields.values())
     return annotation in (int, float, str, bool)
@@ -209,7 +214,8 @@ def plain(annotation: Any) -> bool:
 def test_a_configuration_holds_numbers_and_words_alone() -> None:
     assert plain(DistillationConfig)
     assert not plain(Tensor)
-    assert not plain(dict[str, int])
+    assert not plain(dict[str, Tensor])
+    assert not plain(dict[str, list[float]])
 
 
 def test_an_input_specification_holds_one_number_per_channel_alone() -> None:

@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from dfkd_tune.distillation import CheckpointStore, DistillationConfig, Progress, State, distil
+from dfkd_tune.checkpoints import CheckpointStore
+from dfkd_tune.distillation import (
+    DistillationConfig,
+    Progress,
+    State,
+    configuration_hash,
+    distil,
+)
 from dfkd_tune.errors import CheckpointError
 from dfkd_tune.inputs import InputSpecification
 
@@ -103,13 +110,13 @@ def test_a_run_may_go_on_through_the_checkpoint_store(
         pass
 
     def report(progress: Progress) -> None:
-        CheckpointStore(tmp_path, config).save(progress.epoch, progress.state())
+        CheckpointStore(tmp_path, configuration_hash(config)).save(progress.epoch, progress.state())
         if progress.epoch == 2:
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
         distil(config, teacher, inputs, report=report)
-    restored = CheckpointStore(tmp_path, config).load_newest()
+    restored = CheckpointStore(tmp_path, configuration_hash(config)).load_newest()
     assert restored.epoch == 2
     resumed = record(config, teacher, restore=restored.state)
     assert differences(whole.state(3), resumed.state(1)) == []

@@ -53,7 +53,7 @@ def test_all_errors_come_in_one_message_with_paths(tiny: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("benchmark", "digit", "benchmark: no benchmark 'digit'; did you mean 'digits'?"),
+        ("benchmark", "digit", "benchmark: there is no benchmark 'digit'; did you mean 'digits'?"),
         ("method", 3, "method: Input should be a valid string; got 3"),
         ("space.name", "cgd", "space.name: no search space 'cgd'; did you mean 'cgdd'?"),
         ("settings.student.architecture", "resnet9", "there is no network 'resnet9'"),

@@ -7,22 +7,17 @@ import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dfkd_tune import __version__
-from dfkd_tune.distillation._config import DistillationConfig
-from dfkd_tune.distillation._loop import State
 from dfkd_tune.errors import CheckpointError, StorageError
 from dfkd_tune.records import now, write_json
 
 SCHEMA_VERSION = 1
 
-
-def configuration_hash(config: DistillationConfig) -> str:
-    """A short hash of everything that decides a distillation but its teacher."""
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+State = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +25,7 @@ class Restored:
     """What was found to go on from.
 
     Args:
-        state: for `distil`; None where there is no readable checkpoint.
+        state: as it was saved; None where there is no readable checkpoint.
         epoch: of the state; 0 where there is none.
         passed_over: a line for each unreadable checkpoint.
     """
@@ -41,17 +36,17 @@ class Restored:
 
 
 class CheckpointStore:
-    """The checkpoints of one trial, in a folder of its own.
+    """The checkpoints of one training, in a folder of its own.
 
     Args:
         folder: made at the first save.
-        config: the configuration whose states these are.
+        identity: hash of all that decides whose states these are.
         keep: newest checkpoints kept; two, so that one may be unreadable.
     """
 
-    def __init__(self, folder: Path, config: DistillationConfig, keep: int = 2) -> None:
+    def __init__(self, folder: Path, identity: str, keep: int = 2) -> None:
         self.folder = folder
-        self.hash = configuration_hash(config)
+        self.hash = identity
         self.keep = keep
 
     def paths(self) -> list[Path]:
@@ -127,7 +122,7 @@ class CheckpointStore:
         if meta["configuration_hash"] != self.hash:
             raise CheckpointError(
                 f"{path} was written for another configuration; remove the folder "
-                f"{self.folder} to start this trial again"
+                f"{self.folder} to start it again"
             )
         with (path / "state.pt").open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != meta["state_sha256"]:

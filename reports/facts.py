@@ -1,0 +1,79 @@
+"""The headline numbers of a run in words: what was measured, or why it cannot be."""
+
+from dataclasses import dataclass
+
+from reports.compute.accuracy import Interval
+from reports.compute.summary import RunSummary
+from reports.formatting import MISSING, duration, percent, relative, sentence, whole
+
+UNMEASURABLE = "not measurable:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One headline number.
+
+    Args:
+        title: what it is.
+        value: as written; a word where there is none.
+        note: what belongs to it; often empty.
+        missing: whether there is no number.
+    """
+
+    title: str
+    value: str
+    note: str = ""
+    missing: bool = False
+
+
+def facts(summary: RunSummary) -> tuple[Fact, ...]:
+    """The headline numbers of a run, the most important one first.
+
+    Args:
+        summary: of the run.
+    """
+    return (*_quality(summary), *_effort(summary))
+
+
+def _quality(summary: RunSummary) -> tuple[Fact, ...]:
+    """How good the best student is, by what the run's data can tell."""
+    if summary.data == "labelled":
+        return (
+            _with_interval("Relative accuracy, test", summary.relative_accuracy),
+            _share("Student, test", summary.student_test_accuracy),
+            _share("Teacher, test", summary.teacher_test_accuracy),
+        )
+    accuracy = Fact(title="Accuracy", value=UNMEASURABLE, note="no labels", missing=True)
+    if summary.data == "unlabelled":
+        agreement = _with_interval("Agreement, unseen images", summary.held_out_agreement)
+        value = _share("Search objective", summary.value, note=summary.measures)
+        return agreement, value, accuracy
+    return _share(sentence(summary.measures), summary.value), accuracy
+
+
+def _effort(summary: RunSummary) -> tuple[Fact, ...]:
+    seconds = summary.budgets.trial_seconds
+    return (
+        Fact(
+            title="Trials finished",
+            value=whole(summary.finished),
+            note=f"of {whole(summary.planned)}",
+        ),
+        Fact(
+            title="Compute",
+            value=duration(seconds),
+            note=f"{whole(summary.budgets.student_steps)} student steps",
+            missing=seconds is None,
+        ),
+    )
+
+
+def _with_interval(title: str, found: Interval | None) -> Fact:
+    if found is None:
+        return Fact(title=title, value=MISSING, missing=True)
+    note = f"95\N{NO-BREAK SPACE}% interval {found.low:.1f} to {relative(found.high)}"
+    return Fact(title=title, value=relative(found.value), note=note)
+
+
+def _share(title: str, value: float | None, note: str = "") -> Fact:
+    return Fact(title=title, value=percent(value), note=note, missing=value is None)
