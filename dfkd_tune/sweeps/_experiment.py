@@ -223,7 +223,8 @@ def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment
     base = _base(raw, method, benchmark, problems)
     space = _space(raw, method, benchmark, problems)
     first_point: Mapping[str, Any] = {}
-    if base is not None and space is not None:
+    # Which students suit depends on the benchmark: without it, nothing can be said of ranges.
+    if base is not None and space is not None and (benchmark is not None or not problems):
         try:
             base = space.configuration(base, {})
             first_point = space.point(base)

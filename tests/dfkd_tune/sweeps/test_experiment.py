@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dfkd_tune.errors import ExperimentError
-from dfkd_tune.sweeps import override, read_experiment_file, resolve_experiment
+from dfkd_tune.sweeps import override, read_experiment_file, resolve_experiment, resolve_suite
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -18,10 +18,21 @@ def message(raw: dict[str, Any]) -> str:
 
 
 def test_the_shipped_experiments_are_valid() -> None:
-    files = sorted((REPOSITORY / "experiments").glob("*.yaml"))
-    assert files
-    for file in files:
-        resolve_experiment(read_experiment_file(file), str(file))
+    files = {file.stem: file for file in (REPOSITORY / "experiments").glob("*.yaml")}
+    assert set(files) == {"digits", "six_benchmarks"}
+    resolve_experiment(read_experiment_file(files["digits"]), "digits.yaml")
+
+
+def test_the_shipped_suite_lacks_nothing_but_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFKD_TUNE_DATA", str(tmp_path))
+    file = REPOSITORY / "experiments" / "six_benchmarks.yaml"
+    with pytest.raises(ExperimentError) as caught:
+        resolve_suite(read_experiment_file(file), "six.yaml")
+    _, *problems = str(caught.value).splitlines()
+    assert len(problems) == 6
+    assert all("the images of " in line and "put them there" in line for line in problems)
 
 
 def test_the_first_point_is_the_recipe_with_the_settings(tiny: dict[str, Any]) -> None:
