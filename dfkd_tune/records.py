@@ -31,6 +31,7 @@ Accuracies are fractions in [0, 1]; relative accuracies are percent; times are U
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -331,6 +332,24 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another storage"
+        ) from error
+
+
+def copy_file_atomically(source: Path, target: Path) -> None:
+    """Copy a file so that a reader, or a crash, meets the whole copy or none.
+
+    Raises:
+        StorageError: if the folder cannot be written.
+    """
+    partial = target.with_suffix(".partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {target}: {error.strerror or error}; "
+            f"free space or choose another storage"
         ) from error
 
 

@@ -1,7 +1,6 @@
 """The audit set: images made from the teacher alone, on which trials are scored without data."""
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +14,17 @@ from torch import Tensor, nn
 
 from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.distillation import InversionConfig, invert
-from dfkd_tune.errors import RunFolderError, StorageError
+from dfkd_tune.errors import RunFolderError
 from dfkd_tune.evaluation import class_entropy, predict_logits
 from dfkd_tune.inputs import InputSpecification
-from dfkd_tune.records import AuditCard, now, read_record, write_bytes_atomically, write_record
+from dfkd_tune.records import (
+    AuditCard,
+    copy_file_atomically,
+    now,
+    read_record,
+    write_bytes_atomically,
+    write_record,
+)
 
 AUDIT_VERSION = 1
 
@@ -152,16 +158,7 @@ def prepare_audit(
 
 def copy_audit(audit: Audit, card_file: Path, images_file: Path) -> None:
     """Put an audit set into a run folder, which then stands on its own."""
-    try:
-        images_file.parent.mkdir(parents=True, exist_ok=True)
-        partial = images_file.with_suffix(".partial")
-        shutil.copyfile(audit.images, partial)
-        partial.replace(images_file)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {images_file}: {error.strerror or error}; "
-            f"free space or choose another storage"
-        ) from error
+    copy_file_atomically(audit.images, images_file)
     write_record(card_file, audit.card)
 
 

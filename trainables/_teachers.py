@@ -36,7 +36,14 @@ from dfkd_tune.classifiers import (
 from dfkd_tune.errors import RunFolderError, StorageError, TeacherError
 from dfkd_tune.evaluation import predict_stored, split_score
 from dfkd_tune.inputs import InputSpecification
-from dfkd_tune.records import SplitScore, TeacherCard, now, read_record, write_record
+from dfkd_tune.records import (
+    SplitScore,
+    TeacherCard,
+    copy_file_atomically,
+    now,
+    read_record,
+    write_record,
+)
 from trainables._machine import processor_name
 
 CHECKPOINT_SECONDS = 30.0
@@ -372,14 +379,5 @@ def load_network(config: NetworkConfig, inputs: InputSpecification, weights: Pat
 
 def copy_teacher(teacher: Teacher, card_file: Path, weights_file: Path) -> None:
     """Put a teacher's card and weights into a run folder, which then stands on its own."""
-    try:
-        weights_file.parent.mkdir(parents=True, exist_ok=True)
-        partial = weights_file.with_suffix(".partial")
-        shutil.copyfile(teacher.weights, partial)
-        partial.replace(weights_file)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {weights_file}: {error.strerror or error}; "
-            f"free space or choose another storage"
-        ) from error
+    copy_file_atomically(teacher.weights, weights_file)
     write_record(card_file, teacher.card)

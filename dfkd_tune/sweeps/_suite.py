@@ -208,7 +208,6 @@ def run_suite(
     *,
     console: Console,
     address: str | None = None,
-    flags: Sequence[str] = (),
     written: Callable[[], None] = lambda: None,
 ) -> int:
     """Run the sweeps of a suite side by side, or go on with them.
@@ -220,7 +219,6 @@ def run_suite(
         suite: checked.
         console: where to show their lines, each with its sweep's name.
         address: of a Ray cluster; a local one is started where None.
-        flags: further flags of `sweep`, for all.
         written: called whenever a sweep has ended.
 
     Returns:
@@ -238,7 +236,7 @@ def run_suite(
 
             at = ray.get_runtime_context().gcs_address
         most = suite.config.side_by_side or max(1, int(cluster.get("CPU", 1)))
-        return _run_all(suite, console, str(at), most, flags, written)
+        return _run_all(suite, console, str(at), most, written)
 
 
 def _run_all(
@@ -246,7 +244,6 @@ def _run_all(
     console: Console,
     address: str,
     most: int,
-    flags: Sequence[str],
     written: Callable[[], None],
 ) -> int:
     waiting = list(suite.members)
@@ -268,7 +265,7 @@ def _run_all(
         while running or (waiting and not interrupted.is_set()):
             while waiting and len(running) < most and not interrupted.is_set():
                 member = waiting.pop(0)
-                process = _start(member, address, flags)
+                process = _start(member, address)
                 running[member.name] = process
                 reader = threading.Thread(
                     target=_relay, args=(process, member.name.ljust(width), console), daemon=True
@@ -292,11 +289,11 @@ def _run_all(
     return FAILED_TRIALS if FAILED_TRIALS in codes.values() else 0
 
 
-def _start(member: Member, address: str, flags: Sequence[str]) -> subprocess.Popen[str]:
+def _start(member: Member, address: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dfkd_tune", "sweep", str(member.file)]
     # A session of its own: a Ctrl-C in the terminal reaches it once, through the suite.
     return subprocess.Popen(
-        [*command, "--address", address, *flags],
+        [*command, "--address", address],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
