@@ -105,13 +105,20 @@ class SearchSpace:
     dimensions: tuple[Dimension, ...]
     fixed: Mapping[str, Value | bool] = field(default_factory=dict)
 
-    def for_inputs(self, inputs: InputSpecification) -> "SearchSpace":
-        """The space with the students that suit an image size."""
+    def for_inputs(self, inputs: InputSpecification, usual: str) -> "SearchSpace":
+        """The space with the students that suit an image size.
+
+        Args:
+            inputs: whose size decides.
+            usual: architecture of the benchmark's own student, which is always among them.
+        """
+        students = students_for(inputs)
+        if usual not in students:
+            students = (usual, *students)
         return replace(
             self,
             dimensions=tuple(
-                replace(d, choices=students_for(inputs)) if d.key == STUDENT_KEY else d
-                for d in self.dimensions
+                replace(d, choices=students) if d.key == STUDENT_KEY else d for d in self.dimensions
             ),
         )
 

@@ -3,7 +3,8 @@
 from dfkd_tune.benchmarks._benchmark import Benchmark, DataKind, Split
 from dfkd_tune.benchmarks._config import BenchmarkConfig, InputConfig
 from dfkd_tune.benchmarks._definitions import BenchmarkDefinition
-from dfkd_tune.benchmarks._download import DOWNLOADS, download_benchmark
+from dfkd_tune.benchmarks._download import DOWNLOADS
+from dfkd_tune.benchmarks._downloading import download_benchmark
 from dfkd_tune.benchmarks._images import LabelledImages
 from dfkd_tune.benchmarks._open import data_folder, get_benchmark, open_benchmark
 from dfkd_tune.benchmarks._registry import BENCHMARKS

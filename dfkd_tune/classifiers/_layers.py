@@ -12,12 +12,13 @@ def initialise(network: nn.Module) -> None:
     """Draw the weights of all convolutions anew; other layers keep PyTorch's initial weights.
 
     Args:
-        network: changed in place; draws from the global random state.
+        network: changed in place; draws from the global random state. On the device `meta`
+            nothing is drawn: there are no values, and PyTorch would take seconds for none.
 
     Source: He et al., "Delving Deep into Rectifiers" (ICCV 2015), by fan-out.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 

@@ -8,7 +8,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; exit with 0 ok, 1 error, 2 usage, 3 failed trials, 130 interrupted."""
     try:
-        # Imported here: it takes seconds, in which a Ctrl-C must not end in a traceback.
+        # Imported here: it takes a moment, in which a Ctrl-C must not end in a traceback.
         from dfkd_tune.cli._main import run_command_line
     except KeyboardInterrupt:
         sys.exit(130)

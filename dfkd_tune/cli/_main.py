@@ -2,14 +2,17 @@
 
 import sys
 import traceback
-from typing import Annotated
+from collections.abc import MutableMapping
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
+from typer.main import get_group
 
 from dfkd_tune import __version__
-from dfkd_tune.cli import _inspect, _suite, _sweep, _teacher
+from dfkd_tune.cli import _inspect, _suite, _sweep
 from dfkd_tune.errors import DfkdTuneError
 
 INTERRUPTED = 130
@@ -39,10 +42,32 @@ def root(
     """Search for the best data-free distillation of an image classifier."""
 
 
+class _TeacherGroup(TyperGroup):
+    """`teacher`, whose commands are imported when it is called: they load PyTorch, for seconds."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self.commands = _teacher_commands()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        self.commands = _teacher_commands()
+        return super().get_command(ctx, cmd_name)
+
+
+def _teacher_commands() -> MutableMapping[str, Any]:
+    from dfkd_tune.cli import _teacher
+
+    return get_group(_teacher.app).commands
+
+
 app.command()(_sweep.sweep)
 app.command()(_sweep.distill)
 app.command()(_suite.suite)
-app.add_typer(_teacher.app, name="teacher")
+app.add_typer(
+    typer.Typer(cls=_TeacherGroup, no_args_is_help=True),
+    name="teacher",
+    help="Train, evaluate or inspect a teacher.",
+)
 app.command()(_inspect.report)
 app.command()(_inspect.status)
 app.command("list")(_inspect.list_)

@@ -1,16 +1,15 @@
-"""`suite`."""
+"""`suite`.
+
+It imports what it needs when it is called, so that `--help` need not wait for PyTorch and Ray.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dfkd_tune.benchmarks import BenchmarkConfig
-from dfkd_tune.cli._output import make_console, print_json, print_summary
-from dfkd_tune.cli._target import fetch, section
+from dfkd_tune.cli._output import make_console, print_json
 from dfkd_tune.errors import DfkdTuneError
-from dfkd_tune.sweeps import read_experiment_file, resolve_suite, run_suite
-from reports import summarise, write_report
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document at the end")]
 
@@ -30,6 +29,12 @@ def suite(
     as_json: AsJson = False,
 ) -> None:
     """Run the sweeps of several benchmarks, methods and students, and one report over all."""
+    from dfkd_tune.benchmarks import BenchmarkConfig
+    from dfkd_tune.cli._summary import print_summary
+    from dfkd_tune.cli._target import fetch, section
+    from dfkd_tune.sweeps import read_experiment_file, resolve_suite, run_suite
+    from reports import summarise, write_report
+
     raw = read_experiment_file(file)
     if storage is not None:
         raw["storage"] = str(storage)

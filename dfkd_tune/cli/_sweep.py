@@ -1,42 +1,22 @@
-"""`sweep` and `distill`."""
+"""`sweep` and `distill`.
+
+A command imports what it needs when it is called, so that `--help` need not wait for PyTorch and
+Ray.
+"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from dfkd_tune.cli._output import (
     command_line,
     make_console,
     print_json,
-    print_summary,
-    summary_json,
+    say_how_to_go_on,
+    short,
 )
-from dfkd_tune.cli._target import fetch, read_target
-from dfkd_tune.errors import DfkdTuneError, DivergedError, UsageError
-from dfkd_tune.records import EpochRecord, RunFolder
-from dfkd_tune.sweeps import (
-    Assignment,
-    ResolvedExperiment,
-    Resume,
-    allot,
-    assignment_from_experiment,
-    assignment_from_run,
-    ensure_audit,
-    epoch_progress,
-    first_difference,
-    gpu_count,
-    override,
-    read_experiment_file,
-    resolve_experiment,
-    run_distillation,
-    run_sweep,
-    teacher_with_progress,
-    usable_cpus,
-)
-from reports import summarise, write_report
-from trainables import check_teacher
+from dfkd_tune.errors import UsageError
 
 ExperimentFile = Annotated[Path, typer.Argument(help="experiment file (YAML)", show_default=False)]
 Name = Annotated[str | None, typer.Option(help="of the run; the experiment's by default")]
@@ -46,49 +26,10 @@ Seed = Annotated[int | None, typer.Option(help="of search and training")]
 CpusPerTrial = Annotated[int | None, typer.Option(help="CPU cores and threads of each trial")]
 GpusPerTrial = Annotated[str | None, typer.Option(help="0, a fraction, a number, or auto")]
 ResumeOption = Annotated[
-    Resume, typer.Option(help="auto: go on with a run of this name; never: refuse; must: demand")
+    Literal["auto", "never", "must"],
+    typer.Option(help="auto: go on with a run of this name; never: refuse; must: demand"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document at the end")]
-
-
-def resolved_from(
-    experiment: Path,
-    *,
-    name: str | None = None,
-    storage: Path | None = None,
-    trials: int | None = None,
-    epochs: int | None = None,
-    max_concurrent: int | None = None,
-    gpus_per_trial: str | None = None,
-    cpus_per_trial: int | None = None,
-    seed: int | None = None,
-    time_budget: str | None = None,
-) -> ResolvedExperiment:
-    """Read an experiment, put flags in place of its values, and check it whole."""
-    gpus: Any = gpus_per_trial
-    if gpus is not None and gpus != "auto":
-        try:
-            gpus = float(gpus)
-        except ValueError as error:
-            raise UsageError(
-                f"--gpus-per-trial is '{gpus}'; give 0, a fraction, a whole number, or auto"
-            ) from error
-    raw = override(
-        read_experiment_file(experiment),
-        {
-            "name": name,
-            "storage": None if storage is None else str(storage),
-            "search.trials": trials,
-            "settings.schedule.epochs": epochs,
-            "resources.max_concurrent": max_concurrent,
-            "resources.gpus_per_trial": gpus,
-            "resources.cpus_per_trial": cpus_per_trial,
-            "search.seed": seed,
-            "settings.seed": seed,
-            "search.time_budget": time_budget,
-        },
-    )
-    return resolve_experiment(raw, str(experiment))
 
 
 def sweep(
@@ -114,6 +55,13 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Search for the best student; the same command goes on where it was ended."""
+    from dfkd_tune.cli._experiment import plan_of, resolved_from
+    from dfkd_tune.cli._summary import print_summary, summary_json
+    from dfkd_tune.cli._target import fetch, read_target
+    from dfkd_tune.sweeps import run_sweep
+    from reports import summarise, write_report
+    from trainables import check_teacher
+
     console = make_console(as_json)
     if download:
         fetch(read_target(str(experiment), None, None)[0], console)
@@ -131,7 +79,7 @@ def sweep(
     )
     if dry_run:
         check_teacher(resolved.benchmark, resolved.experiment.teacher)
-        plan = _plan(resolved, address)
+        plan = plan_of(resolved, address)
         if as_json:
             print_json(plan)
         else:
@@ -148,7 +96,7 @@ def sweep(
             retry_failed=retry_failed,
         )
     except KeyboardInterrupt:
-        _say_how_to_go_on(console)
+        say_how_to_go_on(console)
         raise
     files = write_report([result.run.path])
     summary = summarise(result.run.path)
@@ -156,43 +104,11 @@ def sweep(
         print_json({**summary_json(summary), "report": str(files.html)})
     else:
         print_summary(console, summary)
-        console.print(f"report: {_short(files.html)}", highlight=False, soft_wrap=True)
+        console.print(f"report: {short(files.html)}", highlight=False, soft_wrap=True)
     if result.unfinished or result.ending == "interrupted":
-        _say_how_to_go_on(console)
+        say_how_to_go_on(console)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
-
-
-def _say_how_to_go_on(console: Console) -> None:
-    console.print(f"to go on: {command_line()}", highlight=False, soft_wrap=True, style="bold")
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _plan(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]:
-    """What a sweep would do, as far as it can be told beforehand."""
-    experiment = resolved.experiment
-    running = f"on the cluster at {address}, which is asked at the start"
-    if address in (None, "local"):
-        running = str(allot(experiment.resources, usable_cpus(), gpu_count()))
-    schedule = resolved.base.schedule
-    return {
-        "run folder": str(experiment.storage.absolute() / experiment.name),
-        "benchmark": resolved.benchmark.title,
-        "method": f"{resolved.method.name} ({resolved.method.source})",
-        "trials": experiment.search.trials,
-        "running": running,
-        "a trial": f"{schedule.total_student_steps} student steps in {schedule.total_epochs} "
-        f"epochs; may be stopped after {resolved.grace_student_steps}",
-        "searched": ", ".join(dimension.key for dimension in resolved.space.dimensions),
-        "first point": ", ".join(f"{k}={v}" for k, v in resolved.first_point.items()),
-        "chosen by": resolved.objective.words,
-    }
 
 
 def distill(
@@ -214,6 +130,17 @@ def distill(
     as_json: AsJson = False,
 ) -> None:
     """Distil once, without a search: an experiment's recipe, or a trial of a run again."""
+    from dfkd_tune.cli._experiment import audit_where_needed, distil_with_progress, resolved_from
+    from dfkd_tune.cli._summary import print_summary, summary_json
+    from dfkd_tune.records import RunFolder
+    from dfkd_tune.sweeps import (
+        assignment_from_experiment,
+        assignment_from_run,
+        first_difference,
+        teacher_with_progress,
+    )
+    from reports import summarise, write_report
+
     console = make_console(as_json)
     if source.is_dir():
         for flag, value in (
@@ -243,12 +170,12 @@ def distill(
             lambda: teacher_with_progress(
                 resolved.benchmark,
                 resolved.experiment.teacher,
-                resolved.experiment.storage.absolute(),
+                resolved.experiment.kept_in,
                 console,
             ),
-            lambda run: _audit_where_needed(run, resolved, console),
+            lambda run: audit_where_needed(run, resolved, console),
         )
-    run = _distil_with_progress(assignment, resume, console)
+    run = distil_with_progress(assignment, resume, console)
     files = write_report([run.path])
     summary = summarise(run.path)
     same: str | None = None
@@ -261,32 +188,4 @@ def distill(
         print_summary(console, summary)
         if same is not None:
             console.print(same, highlight=False, soft_wrap=True)
-        console.print(f"report: {_short(files.html)}", highlight=False, soft_wrap=True)
-
-
-def _audit_where_needed(run: RunFolder, resolved: ResolvedExperiment, console: Console) -> None:
-    if resolved.objective.name == "data_free":
-        experiment = resolved.experiment
-        storage = experiment.storage.absolute()
-        ensure_audit(run, resolved.benchmark, experiment.search.audit, storage, console)
-
-
-def _distil_with_progress(assignment: Assignment, resume: Resume, console: Console) -> RunFolder:
-    with epoch_progress(console) as show:
-
-        def on_epoch(record: EpochRecord) -> None:
-            value = "" if record.value is None else f", value {100 * record.value:.1f} %"
-            text = f"epoch {record.epoch} of {record.total_epochs}{value}"
-            show(record.epoch, record.total_epochs, text)
-
-        try:
-            return run_distillation(
-                assignment, command=command_line(), resume=resume, on_epoch=on_epoch
-            )
-        except DivergedError as error:
-            raise DfkdTuneError(
-                f"the distillation diverged: {error}; lower a learning rate or that term's weight"
-            ) from error
-        except KeyboardInterrupt:
-            _say_how_to_go_on(console)
-            raise
+        console.print(f"report: {short(files.html)}", highlight=False, soft_wrap=True)

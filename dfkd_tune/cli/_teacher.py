@@ -10,12 +10,14 @@ from rich.console import Console
 
 from dfkd_tune.benchmarks import (
     Benchmark,
+    InputConfig,
     Split,
     open_benchmark,
 )
 from dfkd_tune.classifiers import (
     CLASSIFIERS,
     NetworkConfig,
+    NetworkReport,
     TrainingRecipe,
     build_classifier,
     inspect_network,
@@ -23,7 +25,7 @@ from dfkd_tune.classifiers import (
     load_weights,
 )
 from dfkd_tune.cli._output import make_console, percent, print_json, print_table
-from dfkd_tune.cli._target import fetch, read_target, section
+from dfkd_tune.cli._target import fetch, from_flags, read_target, section
 from dfkd_tune.distillation import METHODS, method_service
 from dfkd_tune.errors import UsageError, unknown_name
 from dfkd_tune.inputs import InputSpecification
@@ -49,12 +51,21 @@ app = typer.Typer(no_args_is_help=True, help="Train, evaluate or inspect a teach
 Target = Annotated[
     str,
     typer.Argument(
-        help="benchmark, or an experiment file whose benchmark and teacher are taken",
+        help="benchmark; or a folder (train/CLASS/FILE, test/CLASS/FILE) or an .npz of labelled "
+        "images; or an experiment file, whose benchmark and teacher are taken",
         show_default=False,
     ),
 ]
 Root = Annotated[Path | None, typer.Option(help="folder of the benchmark's images")]
-Size = Annotated[int | None, typer.Option(help="pixels of one side of the input")]
+Size = Annotated[
+    int | None, typer.Option(help="pixels of one side of the input; needed with a folder")
+]
+Fitting = Annotated[
+    str | None,
+    typer.Option(
+        "--resize", help="images of another shape: crop (the centre, by default) or squash"
+    ),
+]
 Architecture = Annotated[str | None, typer.Option("--arch", help="network; the usual by default")]
 Width = Annotated[float | None, typer.Option(help="multiplier of its width")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document at the end")]
@@ -74,6 +85,7 @@ def train(
     benchmark: Target,
     root: Root = None,
     size: Size = None,
+    resize: Fitting = None,
     arch: Architecture = None,
     width: Width = None,
     epochs: Annotated[int | None, typer.Option(help="of training")] = None,
@@ -92,7 +104,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a teacher on the train split, or find it in the cache; ended early, it goes on."""
-    config, raw = read_target(benchmark, root, size)
+    config, raw = read_target(benchmark, root, size, resize)
     raw = {**raw, **_network_flags(arch, width)}
     console = make_console(as_json)
     if download:
@@ -110,12 +122,7 @@ def train(
     given = {key: value for key, value in changes.items() if value is not None}
     teacher_config: TeacherConfig = section(TeacherConfig, raw, "teacher")
     recipe = teacher_recipe(opened, teacher_config).model_dump()
-    try:
-        changed = TrainingRecipe.model_validate({**recipe, **given})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        flag = "--" + str(problem["loc"][0]).replace("_", "-")
-        raise UsageError(f"{flag} is {problem['input']}: {problem['msg']}") from error
+    changed = from_flags(TrainingRecipe, {**recipe, **given})
     teacher_config = teacher_config.model_copy(update={"recipe": changed})
     check_writable(storage)
     teacher = teacher_with_progress(opened, teacher_config, storage, console)
@@ -145,13 +152,14 @@ def evaluate(
     weights: Annotated[Path, typer.Argument(help="weights file", show_default=False)],
     root: Root = None,
     size: Size = None,
+    resize: Fitting = None,
     arch: Architecture = None,
     width: Width = None,
     split: Annotated[Split, typer.Option(help="of the benchmark")] = "validation",
     as_json: AsJson = False,
 ) -> None:
     """Measure a teacher's accuracy on one split."""
-    config, raw = read_target(benchmark, root, size)
+    config, raw = read_target(benchmark, root, size, resize)
     opened = open_benchmark(config)
     network_config = _network_of(opened, raw, arch, width, weights)
     network = load_network(network_config, opened.inputs, weights)
@@ -216,6 +224,7 @@ def inspect(
     else:
         flags = _network_flags(network, width)
         network_config = section(NetworkConfig, flags, "network")
+        from_flags(InputConfig, {"size": size, "channels": channels, "classes": classes})
         inputs = InputSpecification(
             channels=channels,
             height=size,
@@ -233,7 +242,7 @@ def inspect(
         name: method_service(method, bool(found.batch_norms)) for name, method in METHODS.items()
     }
     if as_json:
-        print_json({**asdict(found), **accuracy, "methods": methods})
+        print_json({**_as_mapping(found), **accuracy, "methods": methods})
         return
     console = make_console()
     shape = " x ".join(str(side) for side in inputs.shape)
@@ -265,3 +274,17 @@ def inspect(
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _as_mapping(found: NetworkReport) -> dict[str, Any]:
+    """A report with keys throughout."""
+    axes = ("channels", "height", "width")
+    return {
+        **asdict(found),
+        "stages": [
+            {"name": stage.name, "shape": dict(zip(axes, stage.shape, strict=True))}
+            for stage in found.stages
+        ],
+        "penultimate": found.penultimate._asdict(),
+        "batch_norms": [layer._asdict() for layer in found.batch_norms],
+    }

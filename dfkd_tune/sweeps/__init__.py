@@ -8,11 +8,8 @@ from dfkd_tune.sweeps._distill import (
     run_distillation,
 )
 from dfkd_tune.sweeps._epochs import epoch_progress
-from dfkd_tune.sweeps._experiment import (
-    Experiment,
-    ResolvedExperiment,
-    resolve_experiment,
-)
+from dfkd_tune.sweeps._experiment import ResolvedExperiment, resolve_experiment
+from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._experiment_file import override, read_experiment_file
 from dfkd_tune.sweeps._folder import Resume, check_writable
 from dfkd_tune.sweeps._machine import (

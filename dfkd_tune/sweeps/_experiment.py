@@ -1,114 +1,27 @@
-"""The experiment file: what a person writes, checked whole, and what it resolves to."""
+"""From an experiment as written to everything it names, checked whole."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from dfkd_tune.benchmarks import Benchmark, BenchmarkConfig, open_benchmark
-from dfkd_tune.classifiers import TappedNetwork, build_classifier
-from dfkd_tune.distillation import METHODS, DistillationConfig, Method, build_generator
-from dfkd_tune.errors import DfkdTuneError, ExperimentError, SpaceError, UsageError, did_you_mean
+from dfkd_tune.distillation import METHODS, DistillationConfig, Method
+from dfkd_tune.errors import DfkdTuneError, ExperimentError, SpaceError, did_you_mean
+from dfkd_tune.sweeps._experiment_checks import cross_checks
+from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._validation import validation_lines
 from search_spaces import SPACES, SearchSpace
 from trainables import (
     SEARCH_OBJECTIVES,
     USUAL_OBJECTIVE,
-    AuditConfig,
-    ObjectiveName,
-    SavingConfig,
     SearchObjective,
-    TeacherConfig,
     teacher_network_config,
     teacher_recipe,
 )
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SpaceConfig(_Section):
-    """What is searched."""
-
-    name: str | None = Field(default=None, description="the method's own by default")
-    ranges: dict[str, Any] = Field(
-        default_factory=dict, description="by key: {low, high}, {choices}, or one fixed value"
-    )
-
-
-class SchedulerConfig(_Section):
-    """Which trials are stopped early, judged on student steps."""
-
-    name: Literal["asha", "none"] = "asha"
-    grace_epochs: int | None = Field(
-        default=None,
-        ge=1,
-        description="of student training before a trial may be stopped; a ninth of all, and more "
-        "than the warm-up, by default",
-    )
-    reduction_factor: int = Field(default=3, ge=2, description="one in so many goes on at a rung")
-
-
-class SearchConfig(_Section):
-    """How it is searched."""
-
-    objective: ObjectiveName | None = Field(
-        default=None,
-        description="val_real: accuracy on the labelled validation split; unlabelled_real: "
-        "agreement with the teacher on unlabelled images; data_free: agreement on an audit set; "
-        "by default the first of these that the data allow",
-    )
-    audit: AuditConfig = Field(default=AuditConfig(), description="for data_free")
-    sampler: Literal["tpe", "random"] = "tpe"
-    startup_trials: int = Field(default=6, ge=0, description="drawn at random before TPE")
-    scheduler: SchedulerConfig = SchedulerConfig()
-    trials: int = Field(default=20, ge=1)
-    time_budget: str | None = Field(
-        default=None,
-        pattern=r"^[1-9]\d*[smh]$",
-        description="such as 90s, 30m, 2h",
-    )
-    seed: int = Field(default=0, ge=0, lt=2**31)
-
-
-class ResourcesConfig(_Section):
-    """What each trial gets, and how many run at once."""
-
-    cpus_per_trial: int = Field(default=1, ge=1, description="also its CPU threads")
-    gpus_per_trial: float | Literal["auto"] = Field(
-        default="auto", description="0, a fraction, or a whole number; auto: 1 where there is one"
-    )
-    max_concurrent: int | None = Field(default=None, ge=1, description="as many as fit, by default")
-    retries: int = Field(default=1, ge=0, description="of a trial whose process dies")
-
-    @field_validator("gpus_per_trial")
-    @classmethod
-    def _shareable(cls, value: float | str) -> float | str:
-        if isinstance(value, str) or 0 <= value <= 1 or (value > 0 and value == int(value)):
-            return value
-        raise ValueError("give 0, a fraction up to 1, a whole number, or auto")
-
-
-class Experiment(_Section):
-    """An experiment file."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    benchmark: BenchmarkConfig
-    teacher: TeacherConfig = TeacherConfig()
-    method: str
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="values in place of the recipe's, nested as it is"
-    )
-    space: SpaceConfig = SpaceConfig()
-    search: SearchConfig = SearchConfig()
-    resources: ResourcesConfig = ResourcesConfig()
-    saving: SavingConfig = SavingConfig()
-    storage: Path = Path("runs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +146,7 @@ def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment
         except SpaceError as error:
             problems += error.problems
     if experiment is not None and benchmark is not None:
-        problems += _cross_checks(experiment, benchmark, base, None if problems else space)
+        problems += cross_checks(experiment, benchmark, base, None if problems else space)
     if problems or not (experiment and benchmark and method and base and space):
         raise ExperimentError(_message(where, problems))
     return ResolvedExperiment(
@@ -317,101 +230,13 @@ def _space(
     if not isinstance(ranges, Mapping):
         return None
     try:
-        space = SPACES[name] if benchmark is None else SPACES[name].for_inputs(benchmark.inputs)
+        space = SPACES[name]
+        if benchmark is not None:
+            space = space.for_inputs(benchmark.inputs, benchmark.student.architecture)
         return space.with_ranges({str(key): value for key, value in ranges.items()})
     except SpaceError as error:
         problems += [f"space.ranges.{problem}" for problem in error.problems]
     return None
-
-
-def _cross_checks(
-    experiment: Experiment,
-    benchmark: Benchmark,
-    base: DistillationConfig | None,
-    space: SearchSpace | None,
-) -> list[str]:
-    problems = []
-    objective = experiment.search.objective
-    if objective is not None and benchmark.data not in SEARCH_OBJECTIVES[objective].needs:
-        problems.append(
-            f"search.objective: {objective} needs {' or '.join(SEARCH_OBJECTIVES[objective].needs)}"
-            f" images, and benchmark '{benchmark.name}' has {benchmark.data}; take it out or give "
-            f"the images"
-        )
-    problems += _teacher_problems(experiment, benchmark, base, space)
-    scheduler = experiment.search.scheduler
-    if base is not None:
-        schedule, warmup = base.schedule, base.student_optimiser.warmup_epochs
-        grace = scheduler.grace_epochs
-        if warmup >= schedule.epochs:
-            problems.append(
-                f"settings.student_optimiser.warmup_epochs: {warmup} leaves nothing of "
-                f"settings.schedule.epochs {schedule.epochs}; lower it"
-            )
-        if scheduler.name == "asha" and grace is not None:
-            if grace <= warmup:
-                problems.append(
-                    f"search.scheduler.grace_epochs: {grace} does not outlast the student's "
-                    f"warm-up of {warmup} epochs; give at least {warmup + 1}"
-                )
-            if grace > schedule.epochs:
-                problems.append(
-                    f"search.scheduler.grace_epochs: {grace} is more than the "
-                    f"{schedule.epochs} epochs of a trial; lower it or set scheduler.name to none"
-                )
-        try:
-            build_generator(base.generator, benchmark.inputs, seed=0)
-        except UsageError as error:
-            problems.append(f"settings.{error}")
-    if space is not None and base is not None:
-        problems += _choice_problems(space, base)
-    return problems
-
-
-def _teacher_problems(
-    experiment: Experiment,
-    benchmark: Benchmark,
-    base: DistillationConfig | None,
-    space: SearchSpace | None,
-) -> list[str]:
-    """Whether the teacher can be built, and can serve what is asked of it."""
-    try:
-        config = teacher_network_config(benchmark, experiment.teacher)
-    except ValidationError as error:
-        return validation_lines(error, TeacherConfig, "teacher")
-    try:
-        network = build_classifier(config, benchmark.inputs, seed=0)
-        taps = TappedNetwork(network, benchmark.inputs, config.stages)
-    except DfkdTuneError as error:
-        return [f"teacher: {error}"]
-    has_statistics = bool(taps.batch_norms)
-    taps.remove()
-    key = "generator_objective.bn_statistics.weight"
-    if has_statistics or base is None:
-        return []
-    problems = []
-    why = "the teacher has no BatchNorm layers, so it keeps no statistics to match"
-    if base.generator_objective.bn_statistics.weight > 0:
-        problems.append(f"settings.{key}: {why}; set it to 0 and give another term a weight")
-    if space is not None and key in {dimension.key for dimension in space.dimensions}:
-        problems.append(f"space.ranges.{key}: {why}; fix it with the value 0")
-    return problems
-
-
-def _choice_problems(space: SearchSpace, base: DistillationConfig) -> list[str]:
-    """Whether every value of a widened choice makes a valid configuration."""
-    problems = []
-    for dimension in space.dimensions:
-        values = (
-            dimension.choices if dimension.kind == "choice" else (dimension.low, dimension.high)
-        )
-        for value in values:
-            try:
-                space.configuration(base, {dimension.key: value})
-            except ValidationError as error:
-                message = error.errors()[0]["msg"].removeprefix("Value error, ")
-                problems.append(f"space.ranges.{dimension.key}: {value!r}: {message}")
-    return problems
 
 
 def seconds(duration: str | None) -> float | None:

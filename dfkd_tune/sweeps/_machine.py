@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from dfkd_tune.errors import ResourceError
-from dfkd_tune.sweeps._experiment import ResourcesConfig
+from dfkd_tune.sweeps._experiment_config import ResourcesConfig
 from trainables import processor_name
 
 PACKAGES = (

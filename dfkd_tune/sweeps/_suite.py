@@ -181,6 +181,8 @@ def _experiments(config: SuiteConfig, folder: Path) -> dict[str, dict[str, Any]]
                 raw |= {
                     "name": name,
                     "storage": str(folder),
+                    # A teacher that was trained by hand, or for another suite, serves here too.
+                    "cache": raw.get("cache", str(folder.parent)),
                     "method": method,
                     "benchmark": merged(
                         benchmark.absolute().model_dump(mode="json", exclude_unset=True),

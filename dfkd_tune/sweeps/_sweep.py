@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -96,7 +95,7 @@ def run_sweep(
     check_resume(path, resolved.identity_hash(), "sweep", resume)
     teacher = _own_teacher(RunFolder(path), resolved)
     if teacher is None:
-        teacher = _prepared_teacher(resolved, storage, console, address)
+        teacher = _prepared_teacher(resolved, console, address)
         _check_same_teacher(RunFolder(path), teacher)
     else:
         prepare_images(resolved.benchmark, console)
@@ -125,7 +124,8 @@ def run_sweep(
             soft_wrap=True,
         )
         if resolved.objective.name == "data_free":
-            ensure_audit(run, resolved.benchmark, experiment.search.audit, storage, console)
+            audit, cache = experiment.search.audit, experiment.kept_in
+            ensure_audit(run, resolved.benchmark, audit, cache, console)
         try:
             ending = _search(
                 run, resolved, session, console, address, retry_failed, accuracy, interrupted
@@ -141,16 +141,17 @@ def run_sweep(
 
 
 def _prepared_teacher(
-    resolved: ResolvedExperiment, storage: Path, console: Console, address: str | None
+    resolved: ResolvedExperiment, console: Console, address: str | None
 ) -> Teacher:
     """Train the teacher here, or on the cluster where there is one."""
     experiment = resolved.experiment
+    cache = experiment.kept_in
     if address in (None, "local") or experiment.teacher.weights is not None:
-        return teacher_with_progress(resolved.benchmark, experiment.teacher, storage, console)
+        return teacher_with_progress(resolved.benchmark, experiment.teacher, cache, console)
     with ray_cluster(address, usable_cpus()) as cluster:
         allotment = allot(experiment.resources, cluster.get("CPU", 0), cluster.get("GPU", 0))
         return teacher_on_cluster(
-            resolved.benchmark, experiment.teacher, storage, console, trial_resources(allotment)
+            resolved.benchmark, experiment.teacher, cache, console, trial_resources(allotment)
         )
 
 

@@ -246,6 +246,25 @@ def test_page_of_every_search_objective(
         assert table <= room
 
 
+def test_headline_of_several_runs_fits_however_their_values_are_called(
+    browser: Any, make_kind: Maker, tmp_path: Path
+) -> None:
+    kinds = (("val_real", "labelled"), ("unlabelled_real", "unlabelled"), ("data_free", "none"))
+    runs = [make_kind(*kind) for kind in kinds]
+    for run in runs:
+        found = json.loads(run.run_file.read_text())
+        long_name = f"fashion_mnist-dfkd_fgvc-mobilenet_v2-{found['name']}"
+        run.run_file.write_text(json.dumps({**found, "name": long_name}))
+        experiment = json.loads(run.experiment_file.read_text())
+        changed = {**experiment, "benchmark": "fashion_mnist"}
+        run.experiment_file.write_text(json.dumps(changed))
+    show(browser, write_report([run.path for run in runs], tmp_path / "out").html)
+    script = "const [e] = document.getElementsByClassName('headline'); "
+    script += "return [e.scrollWidth, e.parentElement.clientWidth]"
+    table, room = browser.execute_script(script)
+    assert table <= room
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_has_contrast(browser: Any, page: Path, dark: bool) -> None:
     show(browser, page, dark=dark)

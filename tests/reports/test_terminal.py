@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dfkd_tune.cli._output import print_summary, summary_json
+from dfkd_tune.cli._summary import print_summary, summary_json
 from reports import summarise
 
 Maker = Any

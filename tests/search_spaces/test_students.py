@@ -4,7 +4,7 @@ import pytest
 
 from dfkd_tune.classifiers import CLASSIFIERS, NetworkConfig, build_classifier, check_output
 from dfkd_tune.inputs import InputSpecification
-from search_spaces import students_for
+from search_spaces import get_space, students_for
 
 
 def of_size(height: int, width: int, channels: int = 3) -> InputSpecification:
@@ -45,3 +45,12 @@ def test_every_student_takes_the_smallest_image_of_its_size(side: int, channels:
     for name in students:
         assert name in CLASSIFIERS
         check_output(build_classifier(NetworkConfig(architecture=name), inputs, 0), inputs)
+
+
+def test_the_benchmarks_own_student_is_among_the_choices_at_any_size() -> None:
+    for side in (8, 64, 224):
+        space = get_space("cgdd").for_inputs(of_size(side, side), "resnet18_imagenet")
+        (choices,) = [d.choices for d in space.dimensions if d.key == "student.architecture"]
+        assert "resnet18_imagenet" in choices
+        assert len(set(choices)) == len(choices)
+        assert set(students_for(of_size(side, side))) <= set(choices)

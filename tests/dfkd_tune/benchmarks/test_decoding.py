@@ -13,7 +13,14 @@ import torch
 from PIL import Image
 
 from dfkd_tune.benchmarks import BenchmarkConfig, _decoding, open_benchmark
-from dfkd_tune.benchmarks._decoding import cache_folder, decode, decode_file, modes, resized
+from dfkd_tune.benchmarks._decoding import (
+    cache_folder,
+    decode,
+    decode_file,
+    decoded_parts,
+    modes,
+    resized,
+)
 from dfkd_tune.benchmarks._sources import ImageArray, ImageFiles
 from dfkd_tune.errors import DataError, StorageError
 
@@ -384,6 +391,52 @@ def test_prepare_decodes_every_split(tree: Callable[..., Path], cache: Path) -> 
     assert len(cached(cache)) == 3
 
 
+# ------------------------------------------------------------------ without the cache
+
+
+def test_parts_are_what_decode_gives_and_nothing_is_written(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, write_image: Write
+) -> None:
+    monkeypatch.setattr(_decoding, "_PART", 4)
+    names = [f"{index}.png" for index in range(10)]
+    for index, name in enumerate(names):
+        write_image(tmp_path / name, index, size=(9, 8))
+    boxes = tuple((0.0, 0.0, float(3 + index % 5), 6.0) for index in range(10))
+    array = np.random.default_rng(0).integers(0, 256, (10, 1, 9, 8), dtype=np.uint8)
+    for source in (
+        files(tmp_path, *names),
+        files(tmp_path, *names, boxes=boxes),
+        ImageArray(images=array),
+    ):
+        for channels, resize in ((3, "crop"), (1, "squash")):
+            parts = list(decoded_parts(source, channels, 6, 5, resize))  # type: ignore[arg-type]
+            assert cached(cache) == []
+            assert [part.shape for part in parts] == [(n, channels, 6, 5) for n in (4, 4, 2)]
+            assert all(part.dtype == np.uint8 for part in parts)
+            monkeypatch.setenv("DFKD_TUNE_CACHE", str(tmp_path / "other"))
+            expected = decode(source, channels, 6, 5, resize)  # type: ignore[arg-type]
+            monkeypatch.setenv("DFKD_TUNE_CACHE", str(cache))
+            assert np.array_equal(np.concatenate(parts), expected.numpy())
+
+
+def test_parts_are_mapped_where_a_cache_is(
+    tmp_path: Path, cache: Path, write_image: Write, count_decoded: list[Path]
+) -> None:
+    names = [f"{index}.png" for index in range(5)]
+    for index, name in enumerate(names):
+        write_image(tmp_path / name, index)
+    source = files(tmp_path, *names)
+    expected = decode(source, 3, 4, 4, "crop").clone().numpy()
+    (file,) = cached(cache)
+    assert np.array_equal(np.concatenate(list(decoded_parts(source, 3, 4, 4, "crop"))), expected)
+    assert len(count_decoded) == 5
+    # A damaged one is passed over, and left to whoever writes.
+    file.write_bytes(b"anything else")
+    assert np.array_equal(np.concatenate(list(decoded_parts(source, 3, 4, 4, "crop"))), expected)
+    assert len(count_decoded) == 10
+    assert file.read_bytes() == b"anything else"
+
+
 # ------------------------------------------------------------------ what cannot be read
 
 
@@ -434,8 +487,13 @@ def test_one_bad_image_among_many_is_named(tmp_path: Path, write_image: Write) -
     for name in names:
         write_image(tmp_path / name)
     (tmp_path / "17.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"17\.png"):
-        decode(files(tmp_path, *names), 3, 4, 4, "crop")
+    source = files(tmp_path, *names)
+    for read in (
+        lambda: decode(source, 3, 4, 4, "crop"),
+        lambda: list(decoded_parts(source, 3, 4, 4, "crop")),
+    ):
+        with pytest.raises(DataError, match=r"17\.png"):
+            read()
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:

@@ -66,6 +66,24 @@ def test_a_dry_run_writes_nothing(output: Any, tiny: dict[str, Any], tmp_path: P
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_measures_images_of_ones_own_and_writes_nothing(
+    output: Any,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    image_tree: Callable[[Path], Path],
+) -> None:
+    monkeypatch.setenv("DFKD_TUNE_CACHE", str(tmp_path / "cache"))
+    tree = image_tree(tmp_path / "birds")
+    benchmark = {"name": "birds", "labelled": str(tree), "input": {"size": 8}}
+    file = tmp_path / "tiny.yaml"
+    changes = {"benchmark": benchmark, "storage": str(tmp_path / "runs")}
+    file.write_text(yaml.safe_dump({**tiny, **changes}))
+    before = sorted(tmp_path.rglob("*"))
+    json.loads(output("sweep", file, "--dry-run", "--json"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_teacher_is_trained_once_and_evaluated(output: Any, tmp_path: Path) -> None:
     arguments = (
         "teacher",

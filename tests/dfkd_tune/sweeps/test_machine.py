@@ -7,7 +7,7 @@ from run_folders import add_epochs, empty_run, end
 
 from dfkd_tune.errors import ResourceError
 from dfkd_tune.sweeps import allot, environment
-from dfkd_tune.sweeps._experiment import ResourcesConfig
+from dfkd_tune.sweeps._experiment_config import ResourcesConfig
 from dfkd_tune.sweeps._progress import SweepProgress
 
 

@@ -268,6 +268,9 @@ def test_two_sweeps_and_one_report(
         assert len(run.trial_folders()) == 2
         assert (run.report_path / "report.html").exists()
         assert (tmp_path / "both" / "experiments" / f"{run.path.name}.yaml").exists()
+    kept = {path.parent.parent for path in tmp_path.rglob("*/teachers/*/card.json")}
+    assert not kept, "a teacher is kept beside the suites, for other sweeps"
+    assert len(list((tmp_path / "teachers").glob("*/card.json"))) == 2
     digits, alone = (run.trial_folders()[0].epochs()[-1].validation for run in runs)
     assert "accuracy" in digits
     assert set(alone) == {"audit_agreement", "audit_kl"}

@@ -1,0 +1,113 @@
+"""What `sweep` and `distill` do with an experiment; loads PyTorch and Ray."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dfkd_tune.cli._output import command_line, say_how_to_go_on
+from dfkd_tune.errors import DfkdTuneError, DivergedError, UsageError
+from dfkd_tune.records import EpochRecord, RunFolder
+from dfkd_tune.sweeps import (
+    Assignment,
+    ResolvedExperiment,
+    Resume,
+    allot,
+    ensure_audit,
+    epoch_progress,
+    gpu_count,
+    override,
+    read_experiment_file,
+    resolve_experiment,
+    run_distillation,
+    usable_cpus,
+)
+
+
+def resolved_from(
+    experiment: Path,
+    *,
+    name: str | None = None,
+    storage: Path | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    max_concurrent: int | None = None,
+    gpus_per_trial: str | None = None,
+    cpus_per_trial: int | None = None,
+    seed: int | None = None,
+    time_budget: str | None = None,
+) -> ResolvedExperiment:
+    """Read an experiment, put flags in place of its values, and check it whole."""
+    gpus: Any = gpus_per_trial
+    if gpus is not None and gpus != "auto":
+        try:
+            gpus = float(gpus)
+        except ValueError as error:
+            raise UsageError(
+                f"--gpus-per-trial is '{gpus}'; give 0, a fraction, a whole number, or auto"
+            ) from error
+    raw = override(
+        read_experiment_file(experiment),
+        {
+            "name": name,
+            "storage": None if storage is None else str(storage),
+            "search.trials": trials,
+            "settings.schedule.epochs": epochs,
+            "resources.max_concurrent": max_concurrent,
+            "resources.gpus_per_trial": gpus,
+            "resources.cpus_per_trial": cpus_per_trial,
+            "search.seed": seed,
+            "settings.seed": seed,
+            "search.time_budget": time_budget,
+        },
+    )
+    return resolve_experiment(raw, str(experiment))
+
+
+def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]:
+    """What a sweep would do, as far as it can be told beforehand."""
+    experiment = resolved.experiment
+    running = f"on the cluster at {address}, which is asked at the start"
+    if address in (None, "local"):
+        running = str(allot(experiment.resources, usable_cpus(), gpu_count()))
+    schedule = resolved.base.schedule
+    return {
+        "run folder": str(experiment.storage.absolute() / experiment.name),
+        "benchmark": resolved.benchmark.title,
+        "method": f"{resolved.method.name} ({resolved.method.source})",
+        "trials": experiment.search.trials,
+        "running": running,
+        "a trial": f"{schedule.total_student_steps} student steps in {schedule.total_epochs} "
+        f"epochs; may be stopped after {resolved.grace_student_steps}",
+        "searched": ", ".join(dimension.key for dimension in resolved.space.dimensions),
+        "first point": ", ".join(f"{k}={v}" for k, v in resolved.first_point.items()),
+        "chosen by": resolved.objective.words,
+    }
+
+
+def audit_where_needed(run: RunFolder, resolved: ResolvedExperiment, console: Console) -> None:
+    if resolved.objective.name == "data_free":
+        experiment = resolved.experiment
+        audit, cache = experiment.search.audit, experiment.kept_in
+        ensure_audit(run, resolved.benchmark, audit, cache, console)
+
+
+def distil_with_progress(assignment: Assignment, resume: Resume, console: Console) -> RunFolder:
+    with epoch_progress(console) as show:
+
+        def on_epoch(record: EpochRecord) -> None:
+            value = "" if record.value is None else f", value {100 * record.value:.1f} %"
+            text = f"epoch {record.epoch} of {record.total_epochs}{value}"
+            show(record.epoch, record.total_epochs, text)
+
+        try:
+            return run_distillation(
+                assignment, command=command_line(), resume=resume, on_epoch=on_epoch
+            )
+        except DivergedError as error:
+            raise DfkdTuneError(
+                f"the distillation diverged: {error}; lower a learning rate or that term's weight"
+            ) from error
+        except KeyboardInterrupt:
+            say_how_to_go_on(console)
+            raise

@@ -1,0 +1,91 @@
+"""The contract of what a run folder holds: written by trials and sweeps, read by reports.
+
+```
+<run>/
+  run.json                 RunRecord: what this folder is, and how far it is
+  experiment.json          the experiment as resolved, every default filled in
+  sessions.jsonl           SessionRecord, one line per start of the command
+  lock                     held (flock) while a command works in this folder
+  teacher/card.json        TeacherCard
+  teacher/weights.safetensors
+  audit/card.json          AuditCard, where the search objective is data_free
+  audit/images.safetensors `images` (N, C, H, W), normalised, and `labels` (N,)
+  trials/t0000/
+    trial.json             TrialRecord: the configuration and where it came from
+    metrics.jsonl          EpochRecord, one line per epoch; a repeated epoch replaces the older line
+    status.json            StatusRecord: state, reason, error, restores
+    checkpoints/epoch_000010/   the two newest complete states (see dfkd_tune.distillation)
+    images/epoch_000010.png     a grid of synthetic images, one column per class
+    student.safetensors    weights at the last epoch of a complete trial
+    generator.safetensors
+  selection.json           SelectionRecord: the trial chosen on validation, its test numbers
+  report/                  report.html, trials.csv, curves.csv, summary.json, best_config.json
+  ray/                     Ray's scratch; never read back
+```
+
+All files are plain JSON, JSON Lines, PNG or safetensors. A JSON file is replaced atomically, and a
+JSON Lines file only grows, so that a reader never meets half a record but for the last line of a
+JSONL, which it passes over. Readers ignore fields that they do not know.
+Accuracies are fractions in [0, 1]; relative accuracies are percent; times are UTC in ISO 8601.
+"""
+
+from dfkd_tune.records._audit import AuditCard
+from dfkd_tune.records._reading import read_lines, read_record
+from dfkd_tune.records._record import SCHEMA_VERSION, Record
+from dfkd_tune.records._run import RunRecord, RunState, SessionRecord
+from dfkd_tune.records._run_folder import RunFolder
+from dfkd_tune.records._selection import HeldOutAgreement, SelectionRecord, TestOutcome
+from dfkd_tune.records._teacher import SplitScore, TeacherCard
+from dfkd_tune.records._trial import (
+    FINAL_STATES,
+    EpochRecord,
+    ErrorRecord,
+    NetworkSize,
+    RestoreRecord,
+    Seconds,
+    StatusRecord,
+    TrialRecord,
+    TrialState,
+)
+from dfkd_tune.records._trial_folder import TrialFolder
+from dfkd_tune.records._writing import (
+    append_record,
+    copy_file_atomically,
+    now,
+    write_bytes_atomically,
+    write_json,
+    write_record,
+)
+
+__all__ = [
+    "FINAL_STATES",
+    "SCHEMA_VERSION",
+    "AuditCard",
+    "EpochRecord",
+    "ErrorRecord",
+    "HeldOutAgreement",
+    "NetworkSize",
+    "Record",
+    "RestoreRecord",
+    "RunFolder",
+    "RunRecord",
+    "RunState",
+    "Seconds",
+    "SelectionRecord",
+    "SessionRecord",
+    "SplitScore",
+    "StatusRecord",
+    "TeacherCard",
+    "TestOutcome",
+    "TrialFolder",
+    "TrialRecord",
+    "TrialState",
+    "append_record",
+    "copy_file_atomically",
+    "now",
+    "read_lines",
+    "read_record",
+    "write_bytes_atomically",
+    "write_json",
+    "write_record",
+]

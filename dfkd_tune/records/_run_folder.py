@@ -1,0 +1,110 @@
+"""The folder of one run."""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records._reading import read_lines, read_record
+from dfkd_tune.records._record import SCHEMA_VERSION, Record
+from dfkd_tune.records._run import RunRecord, SessionRecord
+from dfkd_tune.records._selection import SelectionRecord
+from dfkd_tune.records._teacher import TeacherCard
+from dfkd_tune.records._trial_folder import TrialFolder
+
+
+class _Versioned(Record):
+    schema_version: int = SCHEMA_VERSION
+
+
+def _schema_version(path: Path) -> int:
+    """The version of a record, whatever else it holds."""
+    return read_record(path, _Versioned).schema_version
+
+
+class RunFolder:
+    """Paths and records of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_file = path / "run.json"
+        self.experiment_file = path / "experiment.json"
+        self.sessions_file = path / "sessions.jsonl"
+        self.lock_file = path / "lock"
+        self.teacher_card_file = path / "teacher" / "card.json"
+        self.teacher_weights = path / "teacher" / "weights.safetensors"
+        self.audit_card_file = path / "audit" / "card.json"
+        self.audit_images = path / "audit" / "images.safetensors"
+        self.trials_path = path / "trials"
+        self.selection_file = path / "selection.json"
+        self.report_path = path / "report"
+        self.ray_path = path / "ray"
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an existing run folder.
+
+        Raises:
+            RunFolderError: if the path does not exist or is not a run folder of a known version.
+        """
+        if not path.is_dir():
+            raise RunFolderError(f"{path} is not a folder; give the folder of a run")
+        folder = cls(path)
+        if not folder.run_file.exists():
+            inner = sorted(p.parent.name for p in path.glob("*/run.json"))
+            hint = f"; it holds the runs {', '.join(inner)}" if inner else ""
+            raise RunFolderError(
+                f"{path} is not a run folder (no run.json){hint}; "
+                f"give a folder that `dfkd-tune sweep` or `dfkd-tune distill` wrote"
+            )
+        version = _schema_version(folder.run_file)
+        if version > SCHEMA_VERSION:
+            raise RunFolderError(
+                f"{path} was written by a newer dfkd-tune (records version {version}, "
+                f"this one reads {SCHEMA_VERSION}); upgrade dfkd-tune"
+            )
+        folder.run()
+        return folder
+
+    def run(self) -> RunRecord:
+        """What this folder is."""
+        return read_record(self.run_file, RunRecord)
+
+    def experiment(self) -> dict[str, Any]:
+        """The experiment as resolved.
+
+        Raises:
+            RunFolderError: if the file is missing or damaged.
+        """
+        try:
+            value = json.loads(self.experiment_file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"cannot read {self.experiment_file}: {error}") from error
+        if not isinstance(value, dict):
+            raise RunFolderError(f"{self.experiment_file} is damaged: not a mapping")
+        return value
+
+    def sessions(self) -> list[SessionRecord]:
+        """All starts of the command, oldest first."""
+        return list(read_lines(self.sessions_file, SessionRecord))
+
+    def teacher_card(self) -> TeacherCard | None:
+        """The teacher's card, or None while there is none yet."""
+        if not self.teacher_card_file.exists():
+            return None
+        return read_record(self.teacher_card_file, TeacherCard)
+
+    def selection(self) -> SelectionRecord | None:
+        """The selected trial, or None while there is none yet."""
+        if not self.selection_file.exists():
+            return None
+        return read_record(self.selection_file, SelectionRecord)
+
+    def trial_folder(self, name: str) -> TrialFolder:
+        """The folder of the trial of that name, whether it exists or not."""
+        return TrialFolder(self.trials_path / name)
+
+    def trial_folders(self) -> list[TrialFolder]:
+        """All trials that have a configuration and a status, in order of proposal."""
+        folders = [TrialFolder(path) for path in sorted(self.trials_path.glob("t*"))]
+        return [f for f in folders if f.trial_file.exists() and f.status_file.exists()]

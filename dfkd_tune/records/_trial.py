@@ -1,0 +1,109 @@
+"""A trial: its configuration, its epochs, and where it stands."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dfkd_tune.records._record import SCHEMA_VERSION, Record
+
+TrialState = Literal["running", "interrupted", "complete", "stopped", "diverged", "failed"]
+"""running: training or waiting to go on; interrupted: ended by a person or a time budget, goes on
+when resumed; complete: the whole budget; stopped: ended early by the scheduler; diverged: a
+non-finite loss; failed: an error."""
+
+FINAL_STATES: frozenset[TrialState] = frozenset({"complete", "stopped", "diverged", "failed"})
+
+
+class NetworkSize(Record):
+    """What a student costs."""
+
+    parameters: int
+    macs: int = Field(description="multiply-accumulates of one image's forward pass")
+    latency_ms: float | None = Field(
+        default=None,
+        description="median forward pass of one image on the CPU that proposed the trial, with "
+        "its threads",
+    )
+
+
+class TrialRecord(Record):
+    """`trial.json`: one configuration to distil."""
+
+    schema_version: int = SCHEMA_VERSION
+    trial: str = Field(description="name, such as t0007, counted in order of proposal")
+    number: int
+    origin: Literal["recipe", "sampler", "given"]
+    parameters: dict[str, Any] = Field(description="searched values by key, such as kd.weight")
+    configuration: dict[str, Any] = Field(description="the whole DistillationConfig")
+    student_size: NetworkSize
+    total_student_steps: int
+    threads: int = Field(description="CPU threads the trial computes with; decides rounding")
+    device: str
+    created: str
+
+
+class Seconds(Record):
+    """Where an epoch's wall time went."""
+
+    synthesis: float
+    student: float
+    evaluation: float
+    total: float
+
+
+class EpochRecord(Record):
+    """One line of `metrics.jsonl`."""
+
+    epoch: int = Field(description="counted from 1")
+    total_epochs: int
+    stage: Literal["generator", "student", "alternating"]
+    student_steps: int = Field(description="since the trial's start")
+    generator_steps: int
+    value: float | None = Field(
+        default=None,
+        description="of the search objective, a fraction; None where not evaluated",
+    )
+    validation: dict[str, float] = Field(
+        description="accuracy, agreement with the teacher, kl (nats) on the validation split; "
+        "without accuracy where its images have no labels; audit_agreement and audit_kl on the "
+        "audit set; empty where this epoch was not evaluated"
+    )
+    losses: dict[str, float] = Field(
+        description="epoch means of the weighted terms, such as student/kd; raw x weight"
+    )
+    learning_rates: dict[str, float] = Field(description="generator, student; at the epoch's end")
+    class_entropy: float | None = Field(
+        default=None, description="of the teacher's mean prediction on synthetic images, nats"
+    )
+    seconds: Seconds
+    images_per_second: float = Field(description="synthetic images that passed through training")
+    peak_memory_mib: float
+    session: str
+    time: str
+
+
+class RestoreRecord(Record):
+    """A trial that went on from a checkpoint, or had to start again."""
+
+    session: str
+    time: str
+    from_epoch: int = Field(description="0: from the start")
+    note: str = ""
+
+
+class ErrorRecord(Record):
+    """What ended or interrupted a trial."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class StatusRecord(Record):
+    """`status.json`: where a trial stands."""
+
+    state: TrialState
+    reason: str = ""
+    error: ErrorRecord | None = None
+    restores: tuple[RestoreRecord, ...] = ()
+    updated: str

@@ -1,0 +1,55 @@
+"""The folder of one trial."""
+
+from pathlib import Path
+from typing import Any
+
+from dfkd_tune.records._reading import read_lines, read_record
+from dfkd_tune.records._trial import EpochRecord, StatusRecord, TrialRecord, TrialState
+from dfkd_tune.records._writing import now, write_record
+
+
+class TrialFolder:
+    """Paths and records of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.trial_file = path / "trial.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.status_file = path / "status.json"
+        self.checkpoints = path / "checkpoints"
+        self.images = path / "images"
+        self.student_weights = path / "student.safetensors"
+        self.generator_weights = path / "generator.safetensors"
+
+    @property
+    def name(self) -> str:
+        """The trial's name, such as t0007."""
+        return self.path.name
+
+    def trial(self) -> TrialRecord:
+        """The configuration."""
+        return read_record(self.trial_file, TrialRecord)
+
+    def status(self) -> StatusRecord:
+        """Where the trial stands."""
+        return read_record(self.status_file, StatusRecord)
+
+    def set_status(self, state: TrialState, **changes: Any) -> None:
+        """Change the state, keeping what `changes` does not name."""
+        old = self.status() if self.status_file.exists() else StatusRecord(state=state, updated="")
+        write_record(
+            self.status_file, old.model_copy(update={"state": state, "updated": now(), **changes})
+        )
+
+    def epochs(self) -> list[EpochRecord]:
+        """One record per epoch, in order; of an epoch trained again, the newest."""
+        newest = {record.epoch: record for record in read_lines(self.metrics_file, EpochRecord)}
+        return [newest[epoch] for epoch in sorted(newest)]
+
+    def image_grids(self) -> dict[int, Path]:
+        """The grids of synthetic images by epoch."""
+        return {
+            int(path.stem.removeprefix("epoch_")): path
+            for path in sorted(self.images.glob("epoch_*.png"))
+            if path.stem.removeprefix("epoch_").isdigit()
+        }

@@ -1,0 +1,113 @@
+"""What contradicts between the sections of an experiment, each of which is right by itself."""
+
+from pydantic import ValidationError
+
+from dfkd_tune.benchmarks import Benchmark
+from dfkd_tune.classifiers import TappedNetwork, build_classifier
+from dfkd_tune.distillation import DistillationConfig, build_generator
+from dfkd_tune.errors import DfkdTuneError, UsageError
+from dfkd_tune.sweeps._experiment_config import Experiment
+from dfkd_tune.sweeps._validation import validation_lines
+from search_spaces import SearchSpace
+from trainables import SEARCH_OBJECTIVES, TeacherConfig, teacher_network_config
+
+
+def cross_checks(
+    experiment: Experiment,
+    benchmark: Benchmark,
+    base: DistillationConfig | None,
+    space: SearchSpace | None,
+) -> list[str]:
+    """Check the sections of an experiment against each other.
+
+    Args:
+        experiment: whose sections are right, each by itself.
+        benchmark: what it names.
+        base: the recipe with the experiment's settings; None where it is wrong.
+        space: with the experiment's ranges; None where anything is wrong so far.
+
+    Returns:
+        Every problem, with its key's path.
+    """
+    problems = []
+    objective = experiment.search.objective
+    if objective is not None and benchmark.data not in SEARCH_OBJECTIVES[objective].needs:
+        problems.append(
+            f"search.objective: {objective} needs {' or '.join(SEARCH_OBJECTIVES[objective].needs)}"
+            f" images, and benchmark '{benchmark.name}' has {benchmark.data}; take it out or give "
+            f"the images"
+        )
+    problems += _teacher_problems(experiment, benchmark, base, space)
+    scheduler = experiment.search.scheduler
+    if base is not None:
+        schedule, warmup = base.schedule, base.student_optimiser.warmup_epochs
+        grace = scheduler.grace_epochs
+        if warmup >= schedule.epochs:
+            problems.append(
+                f"settings.student_optimiser.warmup_epochs: {warmup} leaves nothing of "
+                f"settings.schedule.epochs {schedule.epochs}; lower it"
+            )
+        if scheduler.name == "asha" and grace is not None:
+            if grace <= warmup:
+                problems.append(
+                    f"search.scheduler.grace_epochs: {grace} does not outlast the student's "
+                    f"warm-up of {warmup} epochs; give at least {warmup + 1}"
+                )
+            if grace > schedule.epochs:
+                problems.append(
+                    f"search.scheduler.grace_epochs: {grace} is more than the "
+                    f"{schedule.epochs} epochs of a trial; lower it or set scheduler.name to none"
+                )
+        try:
+            build_generator(base.generator, benchmark.inputs, seed=0)
+        except UsageError as error:
+            problems.append(f"settings.{error}")
+    if space is not None and base is not None:
+        problems += _choice_problems(space, base)
+    return problems
+
+
+def _teacher_problems(
+    experiment: Experiment,
+    benchmark: Benchmark,
+    base: DistillationConfig | None,
+    space: SearchSpace | None,
+) -> list[str]:
+    """Whether the teacher can be built, and can serve what is asked of it."""
+    try:
+        config = teacher_network_config(benchmark, experiment.teacher)
+    except ValidationError as error:
+        return validation_lines(error, TeacherConfig, "teacher")
+    try:
+        network = build_classifier(config, benchmark.inputs, seed=0)
+        taps = TappedNetwork(network, benchmark.inputs, config.stages)
+    except DfkdTuneError as error:
+        return [f"teacher: {error}"]
+    has_statistics = bool(taps.batch_norms)
+    taps.remove()
+    key = "generator_objective.bn_statistics.weight"
+    if has_statistics or base is None:
+        return []
+    problems = []
+    why = "the teacher has no BatchNorm layers, so it keeps no statistics to match"
+    if base.generator_objective.bn_statistics.weight > 0:
+        problems.append(f"settings.{key}: {why}; set it to 0 and give another term a weight")
+    if space is not None and key in {dimension.key for dimension in space.dimensions}:
+        problems.append(f"space.ranges.{key}: {why}; fix it with the value 0")
+    return problems
+
+
+def _choice_problems(space: SearchSpace, base: DistillationConfig) -> list[str]:
+    """Whether every value of a widened choice makes a valid configuration."""
+    problems = []
+    for dimension in space.dimensions:
+        values = (
+            dimension.choices if dimension.kind == "choice" else (dimension.low, dimension.high)
+        )
+        for value in values:
+            try:
+                space.configuration(base, {dimension.key: value})
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                problems.append(f"space.ranges.{dimension.key}: {value!r}: {message}")
+    return problems

@@ -1,0 +1,102 @@
+"""An experiment as it is written: the sections of its file."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from dfkd_tune.benchmarks import BenchmarkConfig
+from trainables import AuditConfig, ObjectiveName, SavingConfig, TeacherConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SpaceConfig(_Section):
+    """What is searched."""
+
+    name: str | None = Field(default=None, description="the method's own by default")
+    ranges: dict[str, Any] = Field(
+        default_factory=dict, description="by key: {low, high}, {choices}, or one fixed value"
+    )
+
+
+class SchedulerConfig(_Section):
+    """Which trials are stopped early, judged on student steps."""
+
+    name: Literal["asha", "none"] = "asha"
+    grace_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="of student training before a trial may be stopped; a ninth of all, and more "
+        "than the warm-up, by default",
+    )
+    reduction_factor: int = Field(default=3, ge=2, description="one in so many goes on at a rung")
+
+
+class SearchConfig(_Section):
+    """How it is searched."""
+
+    objective: ObjectiveName | None = Field(
+        default=None,
+        description="val_real: accuracy on the labelled validation split; unlabelled_real: "
+        "agreement with the teacher on unlabelled images; data_free: agreement on an audit set; "
+        "by default the first of these that the data allow",
+    )
+    audit: AuditConfig = Field(default=AuditConfig(), description="for data_free")
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup_trials: int = Field(default=6, ge=0, description="drawn at random before TPE")
+    scheduler: SchedulerConfig = SchedulerConfig()
+    trials: int = Field(default=20, ge=1)
+    time_budget: str | None = Field(
+        default=None,
+        pattern=r"^[1-9]\d*[smh]$",
+        description="such as 90s, 30m, 2h",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class ResourcesConfig(_Section):
+    """What each trial gets, and how many run at once."""
+
+    cpus_per_trial: int = Field(default=1, ge=1, description="also its CPU threads")
+    gpus_per_trial: float | Literal["auto"] = Field(
+        default="auto", description="0, a fraction, or a whole number; auto: 1 where there is one"
+    )
+    max_concurrent: int | None = Field(default=None, ge=1, description="as many as fit, by default")
+    retries: int = Field(default=1, ge=0, description="of a trial whose process dies")
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _shareable(cls, value: float | str) -> float | str:
+        if isinstance(value, str) or 0 <= value <= 1 or (value > 0 and value == int(value)):
+            return value
+        raise ValueError("give 0, a fraction up to 1, a whole number, or auto")
+
+
+class Experiment(_Section):
+    """An experiment file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    benchmark: BenchmarkConfig
+    teacher: TeacherConfig = TeacherConfig()
+    method: str
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="values in place of the recipe's, nested as it is"
+    )
+    space: SpaceConfig = SpaceConfig()
+    search: SearchConfig = SearchConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    saving: SavingConfig = SavingConfig()
+    storage: Path = Path("runs")
+    cache: Path | None = Field(
+        default=None,
+        description="folder that keeps trained teachers and audit sets for other sweeps; the "
+        "storage by default",
+    )
+
+    @property
+    def kept_in(self) -> Path:
+        """Where trained teachers and audit sets are kept."""
+        return (self.cache or self.storage).expanduser().absolute()

@@ -1,0 +1,97 @@
+"""One record of each kind, for tests of how they are written and read."""
+
+from typing import Any
+
+from dfkd_tune.records import (
+    EpochRecord,
+    ErrorRecord,
+    NetworkSize,
+    RestoreRecord,
+    RunRecord,
+    Seconds,
+    SelectionRecord,
+    SessionRecord,
+    SplitScore,
+    StatusRecord,
+    TeacherCard,
+    TestOutcome,
+    TrialRecord,
+)
+
+TIME = "2025-01-02T03:04:05.678+00:00"
+
+
+def run_record(**changes: Any) -> RunRecord:
+    values = {"kind": "sweep", "name": "n", "state": "running", "experiment_hash": "h"}
+    return RunRecord(**{**values, "created": TIME, "updated": TIME, "session": "s", **changes})
+
+
+def epoch_record(epoch: int = 1, **changes: Any) -> EpochRecord:
+    values: dict[str, Any] = {
+        "epoch": epoch,
+        "total_epochs": 9,
+        "stage": "alternating",
+        "student_steps": 10 * epoch,
+        "generator_steps": 2 * epoch,
+        "validation": {"accuracy": 0.5},
+        "losses": {"student/kd": 0.25},
+        "learning_rates": {"student": 0.1},
+        "seconds": Seconds(synthesis=1, student=2, evaluation=0.5, total=3.5),
+        "images_per_second": 12.5,
+        "peak_memory_mib": 300,
+        "session": "s",
+        "time": TIME,
+    }
+    return EpochRecord(**{**values, **changes})
+
+
+TRIAL = TrialRecord(
+    trial="t0001",
+    number=1,
+    origin="sampler",
+    parameters={"kd.weight": 0.5, "name": "ä ö"},
+    configuration={"a": {"b": [1, 2]}},
+    student_size=NetworkSize(parameters=5, macs=7),
+    total_student_steps=100,
+    threads=1,
+    device="cpu",
+    created=TIME,
+)
+CARD = TeacherCard(
+    benchmark="digits",
+    architecture="resnet8",
+    width=1.0,
+    parameters=3,
+    source="file",
+    origin="w.pt",
+    recipe_hash="r",
+    weights_sha256="w",
+    data_hash="d",
+    scores={"validation": SplitScore(accuracy=0.5, correct=1, images=2)},
+    seconds=1.5,
+    created=TIME,
+)
+OUTCOME = TestOutcome(images=10, both_correct=5, student_only=1, teacher_only=3, neither=1)
+SELECTION = SelectionRecord(
+    trial="t0001",
+    rule="best",
+    objective="val_real",
+    candidates=3,
+    validation={"accuracy": 0.5},
+    teacher_validation_accuracy=0.9,
+    student_sha256="x",
+    test=OUTCOME,
+    test_evaluations=1,
+    session="s",
+    time=TIME,
+)
+SESSION = SessionRecord(
+    session="s", started=TIME, command="dfkd-tune", resumed=False, environment={"gpus": []}
+)
+STATUS = StatusRecord(
+    state="failed",
+    reason="why",
+    error=ErrorRecord(type="E", message="m", traceback="a\nb"),
+    restores=(RestoreRecord(session="s", time=TIME, from_epoch=3),),
+    updated=TIME,
+)
