@@ -31,8 +31,9 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/dfkd-tune sweep experiments/digits.yaml
 
+# On two processes; real sweeps and the browser stay in one of them, after one another.
 test: setup
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: setup
 	@$(BIN)/ruff check .

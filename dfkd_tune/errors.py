@@ -84,6 +84,23 @@ class DivergedError(DfkdTuneError):
         return type(self), (self.what, self.epoch)
 
 
+class CollapsedError(DfkdTuneError):
+    """The synthesis makes the same few images again and again.
+
+    Args:
+        signs: what was seen, such as `classes` or `features`.
+        epoch: the epoch (counted from 1) in which it was found.
+    """
+
+    def __init__(self, signs: tuple[str, ...], epoch: int) -> None:
+        self.signs = signs
+        self.epoch = epoch
+        super().__init__(f"the synthesis collapsed in epoch {epoch}: {', '.join(signs)}")
+
+    def __reduce__(self) -> tuple[type["CollapsedError"], tuple[tuple[str, ...], int]]:
+        return type(self), (self.signs, self.epoch)
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Say what was probably meant, or list what there is.
 

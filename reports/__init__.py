@@ -6,9 +6,10 @@ render (HTML) and tables (CSV, JSON).
 
 from reports.collect import RunData, TrialData, collect_run
 from reports.compute.accuracy import Interval, relative_accuracy_interval
+from reports.compute.comparison import Spread, VariantRow
 from reports.compute.leaderboard import LeaderboardRow
 from reports.compute.summary import Budgets, RunSummary
-from reports.files import ReportFiles, summarise, write_report
+from reports.files import ReportFiles, summarise, summarise_comparison, write_report
 from reports.tables import curves_table, trials_table
 
 __all__ = [
@@ -18,11 +19,14 @@ __all__ = [
     "ReportFiles",
     "RunData",
     "RunSummary",
+    "Spread",
     "TrialData",
+    "VariantRow",
     "collect_run",
     "curves_table",
     "relative_accuracy_interval",
     "summarise",
+    "summarise_comparison",
     "trials_table",
     "write_report",
 ]

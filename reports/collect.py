@@ -20,8 +20,10 @@ from dfkd_tune.records import (
     SessionRecord,
     StatusRecord,
     TeacherCard,
+    TestOutcome,
     TrialFolder,
     TrialRecord,
+    YardsticksRecord,
     read_record,
 )
 
@@ -39,6 +41,7 @@ class TrialData:
         epochs: one record per trained epoch, in order.
         image_grids: PNG files of synthetic images by epoch.
         student_weights: the student's weights file; None where there is none.
+        test: of a comparison's trial on the test split; None where it was not measured.
         problems: what could not be read, in words.
     """
 
@@ -48,6 +51,7 @@ class TrialData:
     epochs: tuple[EpochRecord, ...] = ()
     image_grids: Mapping[int, Path] = field(default_factory=dict)
     student_weights: Path | None = None
+    test: TestOutcome | None = None
     problems: tuple[str, ...] = ()
 
     @property
@@ -87,6 +91,7 @@ class RunData:
         selection: the selected trial and what it was measured on; None while there is none.
         trials: all trials in order of proposal.
         audit: the card of the audit set; None where the run has none.
+        yardsticks: what the student reaches with real images; None where it was not measured.
         problems: what could not be read, in words; without those of single trials.
     """
 
@@ -99,6 +104,7 @@ class RunData:
     selection: SelectionRecord | None
     trials: tuple[TrialData, ...]
     audit: AuditCard | None = None
+    yardsticks: YardsticksRecord | None = None
     problems: tuple[str, ...] = ()
 
     def find_trial(self, name: str) -> TrialData | None:
@@ -130,6 +136,7 @@ def collect_run(path: Path) -> RunData:
         selection=_read(folder.selection, None, problems),
         trials=tuple(_collect_trial(trial) for trial in folder.trial_folders()),
         audit=_read(lambda: _audit_card(folder.audit_card_file), None, problems),
+        yardsticks=_read(folder.yardsticks, None, problems),
         problems=tuple(problems),
     )
 
@@ -174,6 +181,7 @@ def _collect_trial(folder: TrialFolder) -> TrialData:
         epochs=tuple(_read(folder.epochs, [], problems)),
         image_grids=_read(folder.image_grids, {}, problems),
         student_weights=weights if weights.is_file() else None,
+        test=_read(folder.test, None, problems),
         problems=tuple(problems),
     )
 

@@ -42,6 +42,7 @@ def _quality(summary: RunSummary) -> tuple[Fact, ...]:
             _with_interval("Relative accuracy, test", summary.relative_accuracy),
             _share("Student, test", summary.student_test_accuracy),
             _share("Teacher, test", summary.teacher_test_accuracy),
+            *_yardsticks(summary),
         )
     accuracy = Fact(title="Accuracy", value=UNMEASURABLE, note="no labels", missing=True)
     if summary.data == "unlabelled":
@@ -49,6 +50,21 @@ def _quality(summary: RunSummary) -> tuple[Fact, ...]:
         value = _share("Search objective", summary.value, note=summary.measures)
         return agreement, value, accuracy
     return _share(sentence(summary.measures), summary.value), accuracy
+
+
+def _yardsticks(summary: RunSummary) -> tuple[Fact, ...]:
+    """The second and third ratio of relative accuracy, where they were measured."""
+    titles = {"real": "Relative to itself on real data", "kd": "Relative to KD on real data"}
+    student = summary.student_test_accuracy
+    return tuple(
+        Fact(
+            title=titles[name],
+            value=relative(100 * student / accuracy),
+            note=f"the same network reaches {percent(accuracy)} on test",
+        )
+        for name, accuracy in summary.yardsticks.items()
+        if student is not None and accuracy > 0
+    )
 
 
 def _effort(summary: RunSummary) -> tuple[Fact, ...]:

@@ -23,6 +23,7 @@ MARKERS = {
     "running": ("square-open", "#4D5560"),
     "interrupted": ("square-open", "#4D5560"),
     "diverged": ("x-thin", "#C24A00"),
+    "collapsed": ("asterisk-open", "#C24A00"),
     "failed": ("cross-thin", "#9B3D74"),
     "unreadable": ("diamond-open", "#4D5560"),
 }
@@ -134,7 +135,13 @@ def curves_figure(
     figure = _figure("student steps", _axis_title(measures))
     bold = [curve for curve in curves if curve.trial == best]
     groups = (
-        ("stopped, diverged or failed", "faint", [c for c in curves if _ended_early(c)], 1, "dot"),
+        (
+            "stopped, diverged, collapsed or failed",
+            "faint",
+            [c for c in curves if _ended_early(c)],
+            1,
+            "dot",
+        ),
         (
             "complete or going on",
             "complete",
@@ -293,7 +300,7 @@ def _curve_group(name: str, role: str, group: list[Curve], width: float, dash: s
 
 
 def _ended_early(curve: Curve) -> bool:
-    return curve.state in {"stopped", "diverged", "failed"}
+    return curve.state in {"stopped", "diverged", "collapsed", "failed"}
 
 
 def _figure(x_title: str, y_title: str, y_format: str | None = ".0%") -> go.Figure:

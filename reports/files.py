@@ -9,6 +9,7 @@ from typing import Any
 from dfkd_tune.errors import UsageError
 from dfkd_tune.records import write_bytes_atomically, write_json
 from reports.collect import RunData, collect_run
+from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.reproduction import best_trial
 from reports.compute.summary import RunSummary, summarise_run
 from reports.render import render_page
@@ -50,6 +51,18 @@ def summarise(run: Path) -> RunSummary:
         RunFolderError: if the path is no run folder of a known version.
     """
     return summarise_run(collect_run(run))
+
+
+def summarise_comparison(run: Path) -> tuple[VariantRow, ...]:
+    """The variants of a comparison over their seeds; empty for a run that is none.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        RunFolderError: if the path is no run folder of a known version.
+    """
+    return compare_variants(collect_run(run))
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> ReportFiles:

@@ -8,6 +8,7 @@ from typing import Any
 from reports.collect import RunData
 from reports.compute.caveats import caveats
 from reports.compute.choice import ChoiceQuality, choice_quality
+from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.failures import FailureReport, failure_report
 from reports.compute.history import HistoryPoint, search_history
 from reports.compute.leaderboard import teacher_validation_accuracy
@@ -72,6 +73,7 @@ class RunView:
         history: of the search.
         choice: how good a choice without labels was; None where that cannot be told.
         published: what others published on the benchmark; None where nothing is known.
+        comparison: variants over seeds; empty for a run that is no comparison.
         curves: learning curves.
         inside: of the best trial; None while no trial has trained.
         time: where it went, by state.
@@ -90,6 +92,7 @@ class RunView:
     history: tuple[HistoryPoint, ...]
     choice: ChoiceQuality | None
     published: PublishedComparison | None
+    comparison: tuple[VariantRow, ...]
     curves: tuple[Curve, ...]
     inside: InsideView | None
     time: tuple[TimeShare, ...]
@@ -139,6 +142,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         history=history,
         choice=choice_quality(run),
         published=compare_published(run),
+        comparison=compare_variants(run),
         curves=curves,
         inside=inside,
         time=time,

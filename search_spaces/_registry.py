@@ -1,10 +1,10 @@
 """All search spaces, by name."""
 
 from dfkd_tune.errors import unknown_name
-from search_spaces._cgdd import CGDD
 from search_spaces._dimensions import SearchSpace
+from search_spaces._methods import METHOD_SPACES
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (CGDD,)}
+SPACES: dict[str, SearchSpace] = {space.name: space for space in METHOD_SPACES}
 
 
 def get_space(name: str) -> SearchSpace:

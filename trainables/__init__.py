@@ -32,6 +32,13 @@ from trainables._trials import (
     run_trial,
     student_size,
 )
+from trainables._yardsticks import (
+    YARDSTICKS,
+    Yardstick,
+    distillation_loss,
+    prepare_yardstick,
+    yardstick_recipe,
+)
 
 __all__ = [
     "BUDGET",
@@ -39,6 +46,7 @@ __all__ = [
     "USUAL_OBJECTIVE",
     "VALUE",
     "WORST_VALUE",
+    "YARDSTICKS",
     "Audit",
     "AuditConfig",
     "ObjectiveName",
@@ -47,6 +55,7 @@ __all__ = [
     "SupersededError",
     "Teacher",
     "TeacherConfig",
+    "Yardstick",
     "add_test_score",
     "cached_teacher",
     "card_network",
@@ -54,9 +63,11 @@ __all__ = [
     "copy_audit",
     "copy_teacher",
     "distil_trial",
+    "distillation_loss",
     "load_network",
     "prepare_audit",
     "prepare_teacher",
+    "prepare_yardstick",
     "processor_name",
     "run_benchmark",
     "run_objective",
@@ -67,4 +78,5 @@ __all__ = [
     "teacher_network_config",
     "teacher_recipe",
     "train_teacher",
+    "yardstick_recipe",
 ]

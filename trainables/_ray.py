@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from dfkd_tune.benchmarks import BenchmarkConfig, open_benchmark
-from dfkd_tune.errors import DivergedError
+from dfkd_tune.errors import CollapsedError, DivergedError
 from dfkd_tune.records import EpochRecord, RunFolder
 from trainables._teachers import TeacherConfig, prepare_teacher
 from trainables._trials import SavingConfig, SupersededError, run_trial
@@ -18,7 +18,7 @@ BUDGET = "student_steps"
 """Key of the budget used so far in what a trial reports."""
 
 WORST_VALUE = 0.0
-"""Value of a diverged trial: finite, since Ray's scheduler never stops a NaN."""
+"""Value of a diverged or collapsed trial: finite, since Ray's scheduler never stops a NaN."""
 
 
 def train_teacher(config: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def distil_trial(config: dict[str, Any]) -> None:
         if record.value is not None:
             last[VALUE] = record.value
             if record.student_steps > 0:
-                tune.report({**last, "diverged": False})
+                tune.report({**last, "lost": False})
 
     try:
         run_trial(
@@ -71,7 +71,7 @@ def distil_trial(config: dict[str, Any]) -> None:
             saving=SavingConfig(**config["saving"]),
             on_epoch=on_epoch,
         )
-    except DivergedError:
-        tune.report({**last, VALUE: WORST_VALUE, "diverged": True})
+    except (DivergedError, CollapsedError):
+        tune.report({**last, VALUE: WORST_VALUE, "lost": True})
     except SupersededError:
         return

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from dfkd_tune.benchmarks import Benchmark, Split
 from dfkd_tune.checkpoints import CheckpointStore
 from dfkd_tune.classifiers import (
     Argument,
+    Loss,
     NetworkConfig,
     TrainingProgress,
     TrainingRecipe,
@@ -69,6 +70,19 @@ class TeacherConfig(BaseModel):
     recipe: TrainingRecipe | None = Field(
         default=None, description="what differs from the benchmark's"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """Another loss than cross entropy, for networks trained on real images.
+
+    Args:
+        decides: what of it decides the result; goes into the hash.
+        loss: makes the loss on a device.
+    """
+
+    decides: Mapping[str, Any]
+    loss: Callable[[torch.device], Loss]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +139,7 @@ def teacher_recipe(benchmark: Benchmark, config: TeacherConfig) -> TrainingRecip
     return benchmark.teacher_recipe.model_copy(update=changes)
 
 
-def teacher_hash(benchmark: Benchmark, config: TeacherConfig) -> str:
+def teacher_hash(benchmark: Benchmark, config: TeacherConfig, lesson: Lesson | None = None) -> str:
     """A short hash of everything that decides a teacher: network, input, data, weights or recipe.
 
     Raises:
@@ -149,6 +163,8 @@ def teacher_hash(benchmark: Benchmark, config: TeacherConfig) -> str:
         decides["data"] = benchmark.load("train").sha256()
         if recipe.initial_weights is not None and recipe.initial_weights.is_file():
             decides["initial_weights"] = file_sha256(recipe.initial_weights)
+    if lesson is not None:
+        decides["lesson"] = dict(lesson.decides)
     text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -192,6 +208,7 @@ def prepare_teacher(
     cache: Path,
     *,
     device: torch.device,
+    lesson: Lesson | None = None,
     progress: Callable[[TrainingProgress], None] = lambda _progress: None,
 ) -> Teacher:
     """Load, find in the cache, or train a teacher; a training that was ended goes on.
@@ -201,6 +218,7 @@ def prepare_teacher(
         config: network, and a weights file or a recipe.
         cache: folder of trained teachers, by the hash of what decides them.
         device: where to train.
+        lesson: another loss than cross entropy.
         progress: called after each epoch.
 
     Raises:
@@ -210,14 +228,17 @@ def prepare_teacher(
     check_teacher(benchmark, config)
     network_config = teacher_network_config(benchmark, config)
     recipe = teacher_recipe(benchmark, config)
-    identity = teacher_hash(benchmark, config)
-    folder = teacher_folder(benchmark, config, cache)
+    identity = teacher_hash(benchmark, config, lesson)
+    folder = teacher_folder(benchmark, config, cache, lesson)
     with _alone(folder):
         # Another command may have made it while this one waited.
         cached = _cached(folder)
         if cached is not None:
             return cached
-        return _make(benchmark, config, network_config, recipe, identity, folder, device, progress)
+        loss = None if lesson is None else lesson.loss(device)
+        return _make(
+            benchmark, config, network_config, recipe, identity, folder, device, loss, progress
+        )
 
 
 @contextmanager
@@ -245,6 +266,7 @@ def _make(
     identity: str,
     folder: Path,
     device: torch.device,
+    loss: Loss | None,
     progress: Callable[[TrainingProgress], None],
 ) -> Teacher:
     seconds = 0.0
@@ -252,7 +274,7 @@ def _make(
         network = load_network(network_config, benchmark.inputs, config.weights)
     else:
         network, seconds = _train(
-            benchmark, network_config, recipe, folder, identity, device, progress
+            benchmark, network_config, recipe, folder, identity, device, loss, progress
         )
     network.to("cpu", memory_format=torch.contiguous_format).eval().requires_grad_(False)  # type: ignore[call-overload]
     weights_sha256 = save_weights(folder / "weights.safetensors", network)
@@ -308,6 +330,7 @@ def _train(
     folder: Path,
     identity: str,
     device: torch.device,
+    loss: Loss | None,
     progress: Callable[[TrainingProgress], None],
 ) -> tuple[nn.Module, float]:
     """Train, going on from a checkpoint; gives the network and the seconds of all its starts."""
@@ -335,6 +358,7 @@ def _train(
         recipe,
         benchmark.inputs,
         device=device,
+        loss=loss,
         report=report,
         restore=state,
     )
@@ -346,12 +370,14 @@ def cached_teacher(benchmark: Benchmark, config: TeacherConfig, cache: Path) -> 
     return _cached(teacher_folder(benchmark, config, cache))
 
 
-def teacher_folder(benchmark: Benchmark, config: TeacherConfig, cache: Path) -> Path:
+def teacher_folder(
+    benchmark: Benchmark, config: TeacherConfig, cache: Path, lesson: Lesson | None = None
+) -> Path:
     """Where the cache keeps a teacher: by the hash of all that decides it."""
     architecture = teacher_network_config(benchmark, config).architecture
     # Of a file of the user's own: its name, without its folder.
     name = Path(architecture).name.replace(":", "_")
-    return cache / f"{benchmark.name}-{name}-{teacher_hash(benchmark, config)}"
+    return cache / f"{benchmark.name}-{name}-{teacher_hash(benchmark, config, lesson)}"
 
 
 def _cached(folder: Path) -> Teacher | None:

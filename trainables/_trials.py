@@ -1,6 +1,7 @@
 """One trial, from its folder: a plain function that a search, a command or a test can call."""
 
 import io
+import math
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,8 @@ from dfkd_tune.distillation import (
     configuration_hash,
     distil,
     image_grid,
-    sample_per_class,
 )
-from dfkd_tune.errors import DivergedError, RunFolderError
+from dfkd_tune.errors import CollapsedError, DivergedError, RunFolderError
 from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.records import (
     EpochRecord,
@@ -123,16 +123,17 @@ def run_trial(
 
     Raises:
         DivergedError: after recording it, if training became non-finite.
+        CollapsedError: after recording it, if the synthesis collapsed and that is to end a trial.
         SupersededError: if another start of the command took the folder over.
     """
     folder = run.trial_folder(name)
     try:
         _run_trial(run, folder, session, saving, on_epoch)
-    except DivergedError as error:
+    except (DivergedError, CollapsedError) as error:
         folder.set_status(
-            "diverged",
+            "diverged" if isinstance(error, DivergedError) else "collapsed",
             reason=str(error),
-            error=ErrorRecord(type="DivergedError", message=str(error)),
+            error=ErrorRecord(type=type(error).__name__, message=str(error)),
         )
         raise
     except SupersededError:
@@ -177,7 +178,8 @@ def _run_trial(
         if last or epoch == 1 or epoch % saving.images_every == 0:
             _write_grid(folder.images / f"epoch_{epoch:06d}.png", progress)
         if last:
-            save_weights(folder.generator_weights, progress.generator)
+            if progress.generator is not None:
+                save_weights(folder.generator_weights, progress.generator)
             save_weights(folder.student_weights, progress.student)
             folder.set_status("complete", reason="trained its whole budget", error=None)
         elif epoch % saving.checkpoint_every == 0:
@@ -212,7 +214,7 @@ def _note_restore(
 def _epoch_record(
     progress: Progress, key: str, total_epochs: int, session: str, device: torch.device
 ) -> EpochRecord:
-    seconds = progress.seconds
+    seconds, signs = progress.seconds, progress.collapse
     return EpochRecord(
         epoch=progress.epoch,
         total_epochs=total_epochs,
@@ -224,6 +226,9 @@ def _epoch_record(
         losses=dict(progress.losses),
         learning_rates=dict(progress.learning_rates),
         class_entropy=progress.class_entropy,
+        feature_distance=signs.feature_distance,
+        kept_agreement=None if math.isnan(signs.agreement) else signs.agreement,
+        collapse_signs=signs.signs,
         seconds=Seconds(
             synthesis=seconds["synthesis"],
             student=seconds["student"],
@@ -239,5 +244,5 @@ def _epoch_record(
 
 def _write_grid(path: Path, progress: Progress) -> None:
     buffer = io.BytesIO()
-    image_grid(sample_per_class(progress.generator, GRID_ROWS, GRID_SEED)).save(buffer, "PNG")
+    image_grid(progress.pictures(GRID_ROWS, GRID_SEED)).save(buffer, "PNG")
     write_bytes_atomically(path, buffer.getvalue())

@@ -11,11 +11,23 @@ from dfkd_tune.classifiers._inspect import (
 )
 from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.classifiers._networks import CLASSIFIERS, build_classifier
-from dfkd_tune.classifiers._preprocessing import normalise, to_input
+from dfkd_tune.classifiers._preprocessing import (
+    normalise,
+    random_crops,
+    random_flips,
+    random_resized_crops,
+    to_input,
+)
 from dfkd_tune.classifiers._size import measure_latency, network_size
 from dfkd_tune.classifiers._stages import find_stages
-from dfkd_tune.classifiers._taps import BatchStatistics, ForwardPass, TappedNetwork
+from dfkd_tune.classifiers._taps import (
+    BatchStatistics,
+    ForwardPass,
+    NetworkShapes,
+    TappedNetwork,
+)
 from dfkd_tune.classifiers._training import (
+    Loss,
     TrainingProgress,
     TrainingRecipe,
     train_classifier,
@@ -35,8 +47,10 @@ __all__ = [
     "BatchNormReport",
     "BatchStatistics",
     "ForwardPass",
+    "Loss",
     "NetworkConfig",
     "NetworkReport",
+    "NetworkShapes",
     "PenultimateReport",
     "StageReport",
     "TappedNetwork",
@@ -54,6 +68,9 @@ __all__ = [
     "measure_latency",
     "network_size",
     "normalise",
+    "random_crops",
+    "random_flips",
+    "random_resized_crops",
     "read_state_dict",
     "save_weights",
     "to_input",

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfkd_tune.classifiers._blank import blank_image
+from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.classifiers._stages import ModuleCall, Size, module_calls, stage_calls
 from dfkd_tune.errors import TeacherError, did_you_mean
 from dfkd_tune.inputs import InputSpecification
@@ -52,6 +54,28 @@ class ForwardPass:
     stages: tuple[Tensor, ...] = ()
     penultimate: Tensor | None = None
     statistics: tuple[BatchStatistics, ...] = ()
+
+    @property
+    def penultimate_vector(self) -> Tensor:
+        """The penultimate vector, where it was asked for."""
+        if self.penultimate is None:
+            raise ValueError("the pass has no penultimate vector: it was not asked for")
+        return self.penultimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkShapes:
+    """What a network's pass gives for one image.
+
+    Args:
+        stages: `(C, H, W)` of each stage.
+        penultimate: length of the penultimate vector.
+        batch_norms: channels of each BatchNorm layer, in the order of the pass.
+    """
+
+    stages: tuple[tuple[int, int, int], ...]
+    penultimate: int
+    batch_norms: tuple[int, ...]
 
 
 def _batch_statistics(x: Tensor, layer: nn.BatchNorm2d) -> BatchStatistics:
@@ -123,6 +147,7 @@ class TappedNetwork:
         self, network: nn.Module, inputs: InputSpecification, stages: tuple[str, ...] = ()
     ) -> None:
         self.network = network
+        self._inputs = inputs
         calls = module_calls(network, inputs)
         if stages:
             self._taps = _named_stages(network, calls, stages)
@@ -130,6 +155,7 @@ class TappedNetwork:
             self._taps = [(call.name, size) for size, call in stage_calls(calls).items()]
         self.stage_names = tuple(name for name, _ in self._taps)
         head = _last_linear(calls, inputs.num_classes)
+        self.head = head.module
         self.penultimate_name = head.name
         self._features = False
         self._statistics = False
@@ -138,6 +164,9 @@ class TappedNetwork:
         self._batch: list[BatchStatistics] = []
         modules = dict(network.named_modules())
         self.batch_norms = [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)]
+        self._batch_norm_channels = tuple(
+            call.module.num_features for call in calls if isinstance(call.module, nn.BatchNorm2d)
+        )
         self._handles = [
             modules[name].register_forward_hook(self._stage_hook(index, size))
             for index, (name, size) in enumerate(self._taps)
@@ -191,6 +220,16 @@ class TappedNetwork:
                 penultimate=self._penultimate,
                 statistics=tuple(self._batch),
             )
+
+    def shapes(self) -> NetworkShapes:
+        """What a pass gives for one image, found by a pass on a blank one, in evaluation mode."""
+        with evaluation_mode(self.network), torch.no_grad():
+            made = self(blank_image(self.network, self._inputs), features=True)
+        return NetworkShapes(
+            stages=tuple((x.shape[1], x.shape[2], x.shape[3]) for x in made.stages),
+            penultimate=made.penultimate_vector.shape[1],
+            batch_norms=self._batch_norm_channels,
+        )
 
     def remove(self) -> None:
         """Take all hooks off the network."""

@@ -99,6 +99,10 @@ def used_precision(precision: Precision, device: torch.device) -> Literal["float
     return "bfloat16" if fast_bfloat16(device) else "float32"
 
 
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of a batch's input `(N, C, H, W)`, logits `(N, K)` and labels `(N,)`: a scalar."""
+
+
 def scheduled_rate(recipe: TrainingRecipe, step: int, total: int) -> float:
     """Learning rate of one step.
 
@@ -124,6 +128,10 @@ def scheduled_rate(recipe: TrainingRecipe, step: int, total: int) -> float:
     return high + (low - high) / 2 * (1 + math.cos(math.pi * share))
 
 
+def _cross_entropy(label_smoothing: float, _x: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
 def _augment(
     images: Tensor, recipe: TrainingRecipe, inputs: InputSpecification, source: torch.Generator
 ) -> Tensor:
@@ -146,6 +154,7 @@ def train_classifier(
     inputs: InputSpecification,
     *,
     device: torch.device,
+    loss: Loss | None = None,
     report: Callable[[TrainingProgress], None] = lambda _progress: None,
     restore: Mapping[str, Any] | None = None,
 ) -> None:
@@ -160,6 +169,8 @@ def train_classifier(
         recipe: optimisation, augmentation and seed.
         inputs: shape and normalisation of the network's input.
         device: where to compute.
+        loss: of a batch's input `(N, C, H, W)`, logits `(N, K)` and labels `(N,)`; cross entropy
+            with the recipe's label smoothing where there is none.
         report: told after each epoch; may raise to end the training.
         restore: state of an earlier training of the same recipe.
 
@@ -171,7 +182,8 @@ def train_classifier(
     with torch.random.fork_rng(devices=devices):
         # Of dropout.
         torch.manual_seed(recipe.seed)
-        _train(network, images, labels, recipe, inputs, device, report, restore)
+        chosen = loss or partial(_cross_entropy, recipe.label_smoothing)
+        _train(network, images, labels, recipe, inputs, device, chosen, report, restore)
     network.eval()
 
 
@@ -182,6 +194,7 @@ def _train(
     recipe: TrainingRecipe,
     inputs: InputSpecification,
     device: torch.device,
+    loss_of: Loss,
     report: Callable[[TrainingProgress], None],
     restore: Mapping[str, Any] | None,
 ) -> None:
@@ -214,9 +227,7 @@ def _train(
                 x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = network(x)
-            loss = functional.cross_entropy(
-                logits.float(), labels[chosen].to(device), label_smoothing=recipe.label_smoothing
-            )
+            loss = loss_of(x, logits.float(), labels[chosen].to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from dfkd_tune.cli._output import command_line, say_how_to_go_on
-from dfkd_tune.errors import DfkdTuneError, DivergedError, UsageError
+from dfkd_tune.errors import CollapsedError, DfkdTuneError, DivergedError, UsageError
 from dfkd_tune.records import EpochRecord, RunFolder
 from dfkd_tune.sweeps import (
     Assignment,
@@ -107,6 +107,11 @@ def distil_with_progress(assignment: Assignment, resume: Resume, console: Consol
         except DivergedError as error:
             raise DfkdTuneError(
                 f"the distillation diverged: {error}; lower a learning rate or that term's weight"
+            ) from error
+        except CollapsedError as error:
+            raise DfkdTuneError(
+                f"{error}; raise the weight of a term that asks for different images, lower the "
+                f"generator's learning rate, or set settings.collapse.stop to false"
             ) from error
         except KeyboardInterrupt:
             say_how_to_go_on(console)

@@ -1,33 +1,50 @@
 """The data-free loop. Nothing in this package can receive a real image."""
 
+from dfkd_tune.distillation._collapse import CollapseConfig, CollapseSigns
 from dfkd_tune.distillation._config import (
     DistillationConfig,
-    GeneratorObjective,
     GeneratorOptimiserConfig,
-    ImageBankConfig,
     ScheduleConfig,
-    StudentObjective,
     StudentOptimiserConfig,
-    active_terms,
     configuration_hash,
 )
-from dfkd_tune.distillation._generator_terms import GENERATOR_TERMS
-from dfkd_tune.distillation._generators import (
+from dfkd_tune.distillation._inversion import InversionConfig, invert
+from dfkd_tune.distillation._loop import Progress, State, distil
+from dfkd_tune.distillation._optimisation import learning_rate
+from dfkd_tune.distillation._samples import image_grid, sample_per_class, to_pixels
+from dfkd_tune.distillation._synthesis_config import (
+    GenerativeReplayConfig,
+    GeneratorAverageConfig,
+    ImageBankConfig,
+    SynthesisConfig,
+)
+from dfkd_tune.distillation.generators import (
     CONDITIONINGS,
     GENERATORS,
     Generator,
     GeneratorConfig,
     build_generator,
 )
-from dfkd_tune.distillation._image_bank import ImageBank
-from dfkd_tune.distillation._inversion import InversionConfig, invert
-from dfkd_tune.distillation._loop import Progress, State, distil
-from dfkd_tune.distillation._methods import METHODS, Method, get_method, method_service
-from dfkd_tune.distillation._optimisation import learning_rate
-from dfkd_tune.distillation._samples import image_grid, sample_per_class, to_pixels
-from dfkd_tune.distillation._step import Step
-from dfkd_tune.distillation._student_terms import STUDENT_TERMS, attention_map
-from dfkd_tune.distillation._terms import LossTerm, TermSettings
+from dfkd_tune.distillation.methods import (
+    METHODS,
+    Method,
+    Variant,
+    ablation_of,
+    get_method,
+    method_service,
+)
+from dfkd_tune.distillation.synthesis import ImageBank
+from dfkd_tune.distillation.terms import (
+    GENERATOR_TERMS,
+    STUDENT_TERMS,
+    GeneratorObjective,
+    LossTerm,
+    Step,
+    StudentObjective,
+    TermSettings,
+    active_terms,
+    attention_map,
+)
 
 __all__ = [
     "CONDITIONINGS",
@@ -35,8 +52,12 @@ __all__ = [
     "GENERATOR_TERMS",
     "METHODS",
     "STUDENT_TERMS",
+    "CollapseConfig",
+    "CollapseSigns",
     "DistillationConfig",
+    "GenerativeReplayConfig",
     "Generator",
+    "GeneratorAverageConfig",
     "GeneratorConfig",
     "GeneratorObjective",
     "GeneratorOptimiserConfig",
@@ -51,7 +72,10 @@ __all__ = [
     "Step",
     "StudentObjective",
     "StudentOptimiserConfig",
+    "SynthesisConfig",
     "TermSettings",
+    "Variant",
+    "ablation_of",
     "active_terms",
     "attention_map",
     "build_generator",

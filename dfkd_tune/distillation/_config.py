@@ -7,20 +7,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dfkd_tune.classifiers import NetworkConfig
-from dfkd_tune.distillation._generator_terms import (
-    Activation,
-    Adversarial,
-    BatchNormStatistics,
-    InformationEntropy,
-    PresetLabel,
+from dfkd_tune.distillation._collapse import CollapseConfig
+from dfkd_tune.distillation._synthesis_config import (
+    GenerativeReplayConfig,
+    GeneratorAverageConfig,
+    ImageBankConfig,
+    SynthesisConfig,
 )
-from dfkd_tune.distillation._generators import GeneratorConfig
-from dfkd_tune.distillation._student_terms import (
-    AttentionTransfer,
-    KnowledgeDistillation,
-    StudentPresetLabel,
-)
-from dfkd_tune.distillation._terms import TermSettings
+from dfkd_tune.distillation.generators import GeneratorConfig
+from dfkd_tune.distillation.terms import GeneratorObjective, StudentObjective, active_terms
 
 
 class _Section(BaseModel):
@@ -28,22 +23,35 @@ class _Section(BaseModel):
 
 
 class GeneratorOptimiserConfig(_Section):
-    """Adam for the generator. Inferred for CGDD from its lineage (CMI, DFAD)."""
+    """Adam for the generator, or for pixels. Inferred for CGDD from its lineage (CMI, DFAD)."""
 
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="over the whole training of a stream, or within a round"
+    )
+    gradient_clip: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="largest norm; 0: no limit"
+    )
 
 
 class StudentOptimiserConfig(_Section):
-    """SGD for the student. Inferred for CGDD from its lineage (CMI, DFAD)."""
+    """SGD or Adam for the student. Inferred for CGDD from its lineage (CMI, DFAD)."""
 
+    kind: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="peak")
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD; beta 1 of Adam")
     weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    milestones: tuple[float, ...] = Field(
+        default=(0.4, 0.8),
+        description="for step: shares of the budget after which the rate is a tenth",
+    )
     warmup_epochs: int = Field(default=0, ge=0, description="of linearly rising learning rate")
+    gradient_clip: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="largest norm; 0: no limit"
+    )
 
 
 class ScheduleConfig(_Section):
@@ -62,11 +70,22 @@ class ScheduleConfig(_Section):
     generator_steps: int = Field(default=1, ge=1, description="per iteration")
     student_steps: int = Field(default=5, ge=1, description="per iteration")
     batch_size: int = Field(default=256, ge=2)
-    label_sampling: Literal["uniform", "balanced"] = Field(
-        default="uniform", description="independent labels, or every class equally often per batch"
+    label_sampling: Literal["uniform", "balanced", "dirichlet"] = Field(
+        default="uniform",
+        description="independent labels; every class equally often per batch; or distributions "
+        "around such labels, shaped by the similarity of classes (ZSKD)",
+    )
+    reuse_batch: bool = Field(
+        default=False,
+        description="the student's steps of an iteration share one batch (ZSKT)",
     )
     student_mode_in_generator_step: Literal["train", "eval"] = "train"
     generator_mode_when_sampling: Literal["train", "eval"] = "train"
+
+    @property
+    def synthesis_epochs(self) -> int:
+        """Epochs in which images come about."""
+        return self.generator_epochs if self.mode == "two_stage" else self.total_epochs
 
     @property
     def total_epochs(self) -> int:
@@ -77,37 +96,6 @@ class ScheduleConfig(_Section):
     def total_student_steps(self) -> int:
         """The trial's budget."""
         return self.epochs * self.iterations_per_epoch * self.student_steps
-
-
-class ImageBankConfig(_Section):
-    """Kept synthetic images from which the student also samples; CGDD has none."""
-
-    size: int = Field(default=0, ge=0, description="images; 0: no bank")
-    replay_share: float = Field(default=0.5, ge=0, le=1, description="of each student batch")
-
-
-class GeneratorObjective(_Section):
-    """Loss terms of the generator; a term with weight 0 is absent."""
-
-    preset_label: PresetLabel = PresetLabel(weight=0)
-    bn_statistics: BatchNormStatistics = BatchNormStatistics(weight=0)
-    activation: Activation = Activation(weight=0)
-    information_entropy: InformationEntropy = InformationEntropy(weight=0)
-    adversarial: Adversarial = Adversarial(weight=0)
-
-
-class StudentObjective(_Section):
-    """Loss terms of the student; a term with weight 0 is absent."""
-
-    kd: KnowledgeDistillation = KnowledgeDistillation(weight=0)
-    preset_label: StudentPresetLabel = StudentPresetLabel(weight=0)
-    attention_transfer: AttentionTransfer = AttentionTransfer(weight=0)
-
-
-def active_terms(objective: GeneratorObjective | StudentObjective) -> dict[str, TermSettings]:
-    """The terms with a weight above 0, by name, in the objective's order."""
-    settings = {name: getattr(objective, name) for name in type(objective).model_fields}
-    return {name: value for name, value in settings.items() if value.weight > 0}
 
 
 class DistillationConfig(_Section):
@@ -121,7 +109,11 @@ class DistillationConfig(_Section):
     generator_optimiser: GeneratorOptimiserConfig = GeneratorOptimiserConfig()
     student_optimiser: StudentOptimiserConfig = StudentOptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
     image_bank: ImageBankConfig = ImageBankConfig()
+    generator_average: GeneratorAverageConfig = GeneratorAverageConfig()
+    generative_replay: GenerativeReplayConfig = GenerativeReplayConfig()
+    collapse: CollapseConfig = CollapseConfig()
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
@@ -139,7 +131,42 @@ class DistillationConfig(_Section):
                 "generator_objective.adversarial needs a student that trains beside the "
                 "generator; set its weight to 0 or schedule.mode to alternating"
             )
+        self._check_rounds()
         return self
+
+    def _check_rounds(self) -> None:
+        if self.generator.conditioning == "noisy_layer" and self.synthesis.kind == "stream":
+            raise ValueError(
+                "generator.conditioning noisy_layer takes no noise and goes with synthesis.kind "
+                "rounds only, which draw it anew"
+            )
+        rounds = self.synthesis.kind == "rounds"
+        if rounds and (self.image_bank.size == 0 or self.image_bank.replay_share < 1):
+            raise ValueError(
+                "synthesis.kind rounds trains the student on the image bank alone; set "
+                "image_bank.size above 0 and image_bank.replay_share to 1"
+            )
+        only_rounds = {
+            "synthesis.optimise pixels": self.synthesis.optimise == "pixels",
+            "synthesis.latent_learning_rate": self.synthesis.latent_learning_rate > 0,
+            "synthesis.restart_every": self.synthesis.restart_every > 0,
+            "synthesis.meta": self.synthesis.meta != "none",
+            "synthesis.jitter": self.synthesis.jitter > 0,
+            "synthesis.flip": self.synthesis.flip,
+            "synthesis.batch_size": self.synthesis.batch_size is not None,
+        }
+        only_stream = {
+            "generator_average": self.generator_average.momentum > 0,
+            "generative_replay": self.generative_replay.share > 0,
+        }
+        for names, wrong, kind in (
+            (only_rounds, not rounds, "rounds"),
+            (only_stream, rounds, "stream"),
+        ):
+            given = [name for name, is_given in names.items() if is_given]
+            if given and wrong:
+                verb = "go" if len(given) > 1 else "goes"
+                raise ValueError(f"{', '.join(given)} {verb} with synthesis.kind {kind} only")
 
 
 def configuration_hash(config: DistillationConfig) -> str:

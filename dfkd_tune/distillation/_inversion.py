@@ -10,15 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers import TappedNetwork
-from dfkd_tune.distillation._config import GeneratorObjective
-from dfkd_tune.distillation._generator_terms import (
+from dfkd_tune.distillation._optimisation import learning_rate, set_learning_rate
+from dfkd_tune.distillation.terms import (
     GENERATOR_TERMS,
     BatchNormStatistics,
+    GeneratorObjective,
+    Objective,
     PresetLabel,
+    Step,
+    neighbour_differences,
 )
-from dfkd_tune.distillation._objective import Objective
-from dfkd_tune.distillation._optimisation import learning_rate, set_learning_rate
-from dfkd_tune.distillation._step import Step
 from dfkd_tune.inputs import InputSpecification
 
 
@@ -42,13 +43,6 @@ class InversionConfig(BaseModel):
     jitter: int = Field(default=0, ge=0, description="pixels of random shift in every step")
     first_label: int = Field(default=0, ge=0, description="of the first image's class")
     seed: int = Field(default=0, ge=0)
-
-
-def total_variation(images: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels; `(N, C, H, W)` to a scalar."""
-    rows = (images[:, :, 1:] - images[:, :, :-1]).abs().mean()
-    columns = (images[:, :, :, 1:] - images[:, :, :, :-1]).abs().mean()
-    return rows + columns
 
 
 def invert(
@@ -101,12 +95,12 @@ def invert(
                 shown = torch.roll(images, shift, (2, 3))
             passed = taps(shown, statistics="teacher_statistics" in objective.needs)
             loss, _ = objective(Step(images=shown, labels=labels, teacher=passed, student=None))
-            loss = loss + config.total_variation * total_variation(images)
+            loss = loss + config.total_variation * neighbour_differences(images)
             loss = loss + config.l2 * images.square().mean()
             rate = learning_rate(config.learning_rate, "cosine", step, config.steps)
             set_learning_rate(optimiser, rate)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             with torch.no_grad():
                 images.copy_(torch.maximum(torch.minimum(images, highest), lowest))

@@ -9,21 +9,27 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from dfkd_tune.classifiers import ForwardPass, TappedNetwork, build_classifier
+from dfkd_tune.classifiers import TappedNetwork, build_classifier
+from dfkd_tune.distillation._collapse import CollapseSigns, CollapseWatch
 from dfkd_tune.distillation._config import DistillationConfig
-from dfkd_tune.distillation._generator_terms import GENERATOR_TERMS
-from dfkd_tune.distillation._generators import Generator, build_generator
-from dfkd_tune.distillation._image_bank import ImageBank
 from dfkd_tune.distillation._meter import EpochMeter
-from dfkd_tune.distillation._objective import Objective
-from dfkd_tune.distillation._optimisation import (
-    generator_optimiser,
-    learning_rate,
-    set_learning_rate,
-    student_optimiser,
+from dfkd_tune.distillation._samples import newest_per_class, sample_per_class
+from dfkd_tune.distillation._student import StudentTraining
+from dfkd_tune.distillation.generators import Generator
+from dfkd_tune.distillation.synthesis import (
+    ImageBank,
+    RoundSynthesis,
+    StudentData,
+    build_synthesis,
+    first_generator,
 )
-from dfkd_tune.distillation._step import Step
-from dfkd_tune.distillation._student_terms import STUDENT_TERMS
+from dfkd_tune.distillation.terms import (
+    GENERATOR_TERMS,
+    STUDENT_TERMS,
+    Objective,
+    TermContext,
+    objective_needs,
+)
 from dfkd_tune.errors import CheckpointError, DivergedError, UsageError
 from dfkd_tune.inputs import InputSpecification
 
@@ -47,8 +53,11 @@ class Progress:
         validation: what `evaluate` returned; empty where the epoch was not evaluated.
         seconds: by `synthesis`, `student`, `evaluation`, `total`.
         images: synthetic images that passed through training in the epoch.
+        collapse: what the collapse watch saw.
         student: the student as it is now.
-        generator: the generator as it is now.
+        generator: the generator as it is now; None where pixels are optimised.
+        pictures: makes `(rows, K, C, H, W)` pixels in [0, 1] to look at, `rows` of each class,
+            from a seed: of the generator, or the newest of the image bank.
         state: makes the whole state, from which `distil` goes on bit for bit.
     """
 
@@ -62,8 +71,10 @@ class Progress:
     validation: Mapping[str, float]
     seconds: Mapping[str, float]
     images: int
+    collapse: CollapseSigns
     student: nn.Module
-    generator: Generator
+    generator: Generator | None
+    pictures: Callable[[int, int], Tensor]
     state: Callable[[], State]
 
 
@@ -75,7 +86,7 @@ class Evaluate(Protocol):
 
 
 class _Distillation:
-    """Networks, optimisers, counters and random state of one distillation."""
+    """Networks, counters and random state of one distillation."""
 
     def __init__(
         self,
@@ -87,31 +98,66 @@ class _Distillation:
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
         self.schedule = config.schedule
-        self.generator_objective = Objective(
-            "generator", config.generator_objective, GENERATOR_TERMS
-        )
-        self.student_objective = Objective("student", config.student_objective, STUDENT_TERMS)
         # What can fail comes before the teacher is touched.
-        self.student = build_classifier(config.student, inputs, config.seed).to(device)
-        self.generator = build_generator(config.generator, inputs, config.seed + 1).to(device)
-        self.student_taps = TappedNetwork(self.student, inputs, config.student.stages)
+        network = build_classifier(config.student, inputs, config.seed).to(device)
+        self.generator = first_generator(config, inputs, device)
+        student = TappedNetwork(network, inputs, config.student.stages)
         self.teacher = TappedNetwork(teacher, inputs, teacher_stages)
-        if "teacher_statistics" in self.generator_objective.needs and not self.teacher.batch_norms:
-            self.teacher.remove()
+        self.teacher_modes = [(module, module.training) for module in teacher.modules()]
+        self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
+        self.student_taps = student
+        try:
+            self._check_teacher()
+            teacher.to(device).eval().requires_grad_(False)
+            self.source = torch.Generator(device).manual_seed(config.seed + 2)
+            self.host_source = torch.Generator().manual_seed(config.seed + 5)
+            self._build(student)
+        except BaseException:
+            self.close()
+            raise
+        self.watch = CollapseWatch(config.collapse, inputs, device)
+        self.epoch = 0
+
+    def _check_teacher(self) -> None:
+        needs = objective_needs(self.config.generator_objective, GENERATOR_TERMS)
+        if "teacher_statistics" in needs and not self.teacher.batch_norms:
             raise UsageError(
                 "the teacher has no BatchNorm layers, which generator_objective.bn_statistics "
                 "needs; set its weight to 0"
             )
-        self.teacher_modes = [(module, module.training) for module in teacher.modules()]
-        self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
-        teacher.to(device).eval().requires_grad_(False)
-        self.generator_optimiser = generator_optimiser(self.generator, config.generator_optimiser)
-        self.student_optimiser = student_optimiser(self.student, config.student_optimiser)
-        self.source = torch.Generator(device).manual_seed(config.seed + 2)
-        self.bank = (
-            ImageBank(config.image_bank.size, inputs, device) if config.image_bank.size else None
+
+    def _build(self, student: TappedNetwork) -> None:
+        config = self.config
+        context = TermContext(
+            teacher=self.teacher.shapes(), student=student.shapes(), source=self.host_source
         )
-        self.epoch = self.student_steps = self.generator_steps = 0
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(config.seed + 3)
+            objectives = [
+                Objective("generator", config.generator_objective, GENERATOR_TERMS, context),
+                Objective("student", config.student_objective, STUDENT_TERMS, context),
+            ]
+        for objective in objectives:
+            objective.to(self.device)
+        bank = (
+            ImageBank(config.image_bank.size, self.inputs, self.device)
+            if config.image_bank.size
+            else None
+        )
+        self.synthesis = build_synthesis(
+            config,
+            self.inputs,
+            self.generator,
+            objectives[0],
+            self.teacher,
+            student,
+            bank,
+            self.source,
+        )
+        self.data = StudentData(
+            config, self.inputs, self.synthesis, bank, self.source, self.host_source
+        )
+        self.student = StudentTraining(config, self.teacher, student, objectives[1], self.data)
 
     def close(self) -> None:
         """Give the teacher back as it came."""
@@ -125,39 +171,39 @@ class _Distillation:
     # ---------------------------------------------------------------- state
 
     def state(self) -> State:
-        state: State = {
-            "student": self.student.state_dict(),
-            "generator": self.generator.state_dict(),
-            "student_optimiser": self.student_optimiser.state_dict(),
-            "generator_optimiser": self.generator_optimiser.state_dict(),
-            "image_bank": self.bank.state_dict() if self.bank else None,
-            "random": {"source": self.source.get_state(), "torch": torch.get_rng_state()},
-            "epoch": self.epoch,
-            "student_steps": self.student_steps,
-            "generator_steps": self.generator_steps,
+        random = {
+            "source": self.source.get_state(),
+            "host_source": self.host_source.get_state(),
+            "torch": torch.get_rng_state(),
         }
         if self.device.type == "cuda":
-            state["random"]["cuda"] = torch.cuda.get_rng_state(self.device)
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
         # A copy: training goes on in the same tensors.
-        return copy.deepcopy(state)
+        return copy.deepcopy(
+            {
+                "student": self.student.state_dict(),
+                "synthesis": self.synthesis.state_dict(),
+                "data": self.data.state_dict(),
+                "watch": self.watch.state_dict(),
+                "random": random,
+                "epoch": self.epoch,
+            }
+        )
 
     def load(self, state: State) -> None:
         # A copy: the optimisers train in the tensors that they are given.
         state = copy.deepcopy(state)
         try:
             self.student.load_state_dict(state["student"])
-            self.generator.load_state_dict(state["generator"])
-            self.student_optimiser.load_state_dict(state["student_optimiser"])
-            self.generator_optimiser.load_state_dict(state["generator_optimiser"])
-            if self.bank is not None:
-                self.bank.load_state_dict(state["image_bank"])
+            self.synthesis.load_state_dict(state["synthesis"])
+            self.data.load_state_dict(state["data"])
+            self.watch.load_state_dict(state["watch"])
             self.source.set_state(state["random"]["source"])
+            self.host_source.set_state(state["random"]["host_source"])
             torch.set_rng_state(state["random"]["torch"])
             if "cuda" in state["random"]:
                 torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
             self.epoch = state["epoch"]
-            self.student_steps = state["student_steps"]
-            self.generator_steps = state["generator_steps"]
         except (
             AttributeError,
             IndexError,
@@ -171,105 +217,6 @@ class _Distillation:
                 f"the checkpoint does not fit the configuration: {reason}"
             ) from error
 
-    # ---------------------------------------------------------------- synthesis
-
-    def _labels(self) -> Tensor:
-        count, classes = self.schedule.batch_size, self.inputs.num_classes
-        if self.schedule.label_sampling == "balanced":
-            order = torch.randperm(count, generator=self.source, device=self.device)
-            # Which classes get the surplus changes from batch to batch.
-            names = torch.randperm(classes, generator=self.source, device=self.device)
-            return names[order % classes]
-        return torch.randint(classes, (count,), generator=self.source, device=self.device)
-
-    def _synthesise(self) -> tuple[Tensor, Tensor]:
-        labels = self._labels()
-        noise = torch.randn(
-            len(labels),
-            self.config.generator.latent_size,
-            generator=self.source,
-            device=self.device,
-        )
-        return self.generator(noise, labels), labels
-
-    # ---------------------------------------------------------------- steps
-
-    def generator_step(self, meter: EpochMeter) -> None:
-        config = self.config.generator_optimiser
-        total = self._generator_epochs() * self.schedule.iterations_per_epoch
-        total *= self.schedule.generator_steps
-        rate = learning_rate(config.learning_rate, config.schedule, self.generator_steps, total)
-        set_learning_rate(self.generator_optimiser, rate)
-        needs = self.generator_objective.needs
-        self.generator.train()
-        images, labels = self._synthesise()
-        teacher = self.teacher(
-            images,
-            features="teacher_features" in needs,
-            statistics="teacher_statistics" in needs,
-        )
-        student: ForwardPass | None = None
-        if "student" in needs:
-            self.student.train(self.schedule.student_mode_in_generator_step == "train")
-            self.student.requires_grad_(False)
-            student = self.student_taps(images)
-            self.student.requires_grad_(True)
-        step = Step(images=images, labels=labels, teacher=teacher, student=student)
-        loss, parts = self.generator_objective(step)
-        self.generator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.generator_optimiser.step()
-        self.generator_steps += 1
-        meter.add(parts)
-        meter.add_predictions(teacher.logits)
-        meter.images += len(labels)
-
-    def _generator_epochs(self) -> int:
-        schedule = self.schedule
-        return schedule.generator_epochs if schedule.mode == "two_stage" else schedule.total_epochs
-
-    @torch.no_grad()
-    def _student_batch(self) -> tuple[Tensor, Tensor]:
-        self.generator.train(self.schedule.generator_mode_when_sampling == "train")
-        images, labels = self._synthesise()
-        if self.bank is None:
-            return images, labels
-        replayed = round(self.config.image_bank.replay_share * len(labels))
-        if self.bank.filled and replayed:
-            kept, kept_labels = self.bank.sample(replayed, self.source)
-            fresh = len(labels) - replayed
-            self.bank.add(images[:fresh], labels[:fresh])
-            return torch.cat([images[:fresh], kept]), torch.cat([labels[:fresh], kept_labels])
-        self.bank.add(images, labels)
-        return images, labels
-
-    def student_step(self, meter: EpochMeter) -> None:
-        config, schedule = self.config.student_optimiser, self.schedule
-        per_epoch = schedule.iterations_per_epoch * schedule.student_steps
-        rate = learning_rate(
-            config.learning_rate,
-            config.schedule,
-            self.student_steps,
-            schedule.total_student_steps,
-            config.warmup_epochs * per_epoch,
-        )
-        set_learning_rate(self.student_optimiser, rate)
-        images, labels = self._student_batch()
-        needs = self.student_objective.needs
-        with torch.no_grad():
-            teacher = self.teacher(images, features="teacher_features" in needs)
-        self.student.train()
-        student = self.student_taps(images, features="student_features" in needs)
-        step = Step(images=images, labels=labels, teacher=teacher, student=student)
-        loss, parts = self.student_objective(step)
-        self.student_optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.student_optimiser.step()
-        self.student_steps += 1
-        meter.add(parts)
-        meter.add_predictions(teacher.logits)
-        meter.images += len(labels)
-
     # ---------------------------------------------------------------- epochs
 
     def stage(self, epoch: int) -> Stage:
@@ -277,30 +224,47 @@ class _Distillation:
             return "generator"
         return "student" if self.schedule.mode == "two_stage" else "alternating"
 
-    def train_epoch(self) -> tuple[Stage, EpochMeter]:
+    def train_epoch(self) -> tuple[Stage, EpochMeter, CollapseSigns]:
         self.epoch += 1
         stage, meter = self.stage(self.epoch), EpochMeter()
+        images = torch.empty(0)
         for _ in range(self.schedule.iterations_per_epoch):
             if stage != "student":
                 began = time.perf_counter()
-                for _ in range(self.schedule.generator_steps):
-                    self.generator_step(meter)
+                images = self.synthesis.iterate(meter)
                 meter.seconds["synthesis"] += time.perf_counter() - began
             if stage != "generator":
                 began = time.perf_counter()
-                for _ in range(self.schedule.student_steps):
-                    self.student_step(meter)
+                images = self.student.iterate(meter)
                 meter.seconds["student"] += time.perf_counter() - began
-        return stage, meter
+        losses = meter.losses()
+        self.check_finite(losses)
+        kd, weight = losses.get("student/kd"), self.config.student_objective.kd.weight
+        signs = self.watch.look(
+            self.teacher,
+            self.student.network,
+            images,
+            meter.class_entropy(),
+            student_trained=stage != "generator",
+            kd=None if kd is None else kd / weight,
+        )
+        return stage, meter, signs
 
     def check_finite(self, losses: Mapping[str, float]) -> None:
         for name, value in losses.items():
             if not abs(value) < float("inf"):
                 raise DivergedError(name, self.epoch)
-        for which, network in (("student", self.student), ("generator", self.generator)):
+        for which, network in (("student", self.student.network), ("generator", self.generator)):
+            if network is None:
+                continue
             finite = [torch.isfinite(p).all() for p in network.parameters()]
             if not bool(torch.stack(finite).all()):
                 raise DivergedError(f"{which}'s weights", self.epoch)
+
+    def pictures(self, rows: int, seed: int) -> Tensor:
+        if isinstance(self.synthesis, RoundSynthesis):
+            return newest_per_class(self.synthesis.bank, rows, self.inputs)
+        return sample_per_class(self.synthesis.generator, rows, seed)
 
 
 def distil(
@@ -336,6 +300,7 @@ def distil(
 
     Raises:
         DivergedError: if a loss or weight became non-finite.
+        CollapsedError: if the synthesis collapsed and `collapse.stop` is set.
         CheckpointError: if `restore` does not fit the configuration.
         UsageError: if the teacher cannot serve the method.
     """
@@ -345,16 +310,14 @@ def distil(
             run.load(restore)
         began = time.perf_counter()
         while run.epoch < run.schedule.total_epochs:
-            stage, meter = run.train_epoch()
-            losses = meter.losses()
-            run.check_finite(losses)
+            stage, meter, signs = run.train_epoch()
             validation: Mapping[str, float] = {}
             last = run.epoch == run.schedule.total_epochs
             if evaluate is not None and (last or run.epoch % evaluate_every == 0):
                 evaluated = time.perf_counter()
-                run.student.eval()
+                run.student.network.eval()
                 with torch.no_grad():
-                    validation = dict(evaluate(run.student))
+                    validation = dict(evaluate(run.student.network))
                 meter.seconds["evaluation"] = time.perf_counter() - evaluated
             ended = time.perf_counter()
             seconds = {**meter.seconds, "total": ended - began}
@@ -363,22 +326,25 @@ def distil(
                 Progress(
                     epoch=run.epoch,
                     stage=stage,
-                    student_steps=run.student_steps,
-                    generator_steps=run.generator_steps,
-                    losses=losses,
+                    student_steps=run.student.steps,
+                    generator_steps=run.synthesis.steps,
+                    losses=meter.losses(),
                     learning_rates={
-                        "generator": run.generator_optimiser.param_groups[0]["lr"],
-                        "student": run.student_optimiser.param_groups[0]["lr"],
+                        "generator": run.synthesis.learning_rate,
+                        "student": run.student.learning_rate,
                     },
                     class_entropy=meter.class_entropy(),
                     validation=validation,
                     seconds=seconds,
                     images=meter.images,
-                    student=run.student,
+                    collapse=signs,
+                    student=run.student.network,
                     generator=run.generator,
+                    pictures=run.pictures,
                     state=run.state,
                 )
             )
-        return run.student.eval()
+            run.watch.check(signs, run.epoch)
+        return run.student.network.eval()
     finally:
         run.close()

@@ -1,6 +1,7 @@
 """Optimisers, and learning rates as pure functions of how far training is."""
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -10,21 +11,30 @@ from dfkd_tune.distillation._config import GeneratorOptimiserConfig, StudentOpti
 
 
 def learning_rate(
-    peak: float, schedule: Literal["constant", "cosine"], step: int, total: int, warmup: int = 0
+    peak: float,
+    schedule: Literal["constant", "cosine", "step"],
+    step: int,
+    total: int,
+    warmup: int = 0,
+    milestones: tuple[float, ...] = (),
 ) -> float:
     """The learning rate of one step.
 
     Args:
         peak: the highest rate.
-        schedule: constant, or half a cosine down to 0 after the warm-up.
+        schedule: constant; half a cosine down to 0 after the warm-up; or a tenth after each
+            milestone.
         step: steps done before this one, from 0.
         total: steps in all.
         warmup: steps of linear rise to the peak.
+        milestones: shares of all steps.
     """
     if step < warmup:
         return peak * (step + 1) / warmup
     if schedule == "constant":
         return peak
+    if schedule == "step":
+        return peak * 0.1 ** sum(step >= share * total for share in milestones)
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
     return peak * 0.5 * (1 + math.cos(math.pi * progress))
 
@@ -42,10 +52,19 @@ def generator_optimiser(generator: nn.Module, config: GeneratorOptimiserConfig) 
     )
 
 
-def student_optimiser(student: nn.Module, config: StudentOptimiserConfig) -> torch.optim.SGD:
-    """SGD with momentum over the student's weights."""
+def student_optimiser(
+    parameters: Iterable[nn.Parameter], config: StudentOptimiserConfig
+) -> torch.optim.Optimizer:
+    """SGD with momentum, or Adam, over the student's weights and those of its loss terms."""
+    if config.kind == "adam":
+        return torch.optim.Adam(
+            parameters,
+            lr=config.learning_rate,
+            betas=(config.momentum, 0.999),
+            weight_decay=config.weight_decay,
+        )
     return torch.optim.SGD(
-        student.parameters(),
+        parameters,
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,

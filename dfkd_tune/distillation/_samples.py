@@ -6,7 +6,8 @@ from PIL import Image
 from torch import Tensor
 
 from dfkd_tune.classifiers import evaluation_mode
-from dfkd_tune.distillation._generators import Generator
+from dfkd_tune.distillation.generators import Generator
+from dfkd_tune.distillation.synthesis import ImageBank
 from dfkd_tune.inputs import InputSpecification
 
 
@@ -31,6 +32,24 @@ def sample_per_class(generator: Generator, per_class: int, seed: int) -> Tensor:
         images = generator(noise, labels)
     pixels = to_pixels(images, inputs)
     return pixels.view(per_class, inputs.num_classes, *inputs.shape)
+
+
+def newest_per_class(bank: ImageBank, per_class: int, inputs: InputSpecification) -> Tensor:
+    """The newest kept images of every class; places of classes with fewer are mid-grey.
+
+    Args:
+        bank: kept images.
+        per_class: images of each class.
+        inputs: normalisation and classes.
+
+    Returns:
+        Pixels `(per_class, K, C, H, W)`, in [0, 1], on the CPU.
+    """
+    pixels = torch.full((per_class, inputs.num_classes, *inputs.shape), 0.5)
+    for label in range(inputs.num_classes):
+        newest = bank.newest(label, per_class)
+        pixels[: len(newest), label] = to_pixels(newest, inputs)
+    return pixels
 
 
 def to_pixels(images: Tensor, inputs: InputSpecification) -> Tensor:

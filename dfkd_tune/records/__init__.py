@@ -18,7 +18,9 @@
     images/epoch_000010.png     a grid of synthetic images, one column per class
     student.safetensors    weights at the last epoch of a complete trial
     generator.safetensors
+    test.json              TestOutcome, of the trials of a comparison
   selection.json           SelectionRecord: the trial chosen on validation, its test numbers
+  yardsticks.json          YardsticksRecord, where they were measured
   report/                  report.html, trials.csv, curves.csv, summary.json, best_config.json
   ray/                     Ray's scratch; never read back
 ```
@@ -38,6 +40,7 @@ from dfkd_tune.records._selection import HeldOutAgreement, SelectionRecord, Test
 from dfkd_tune.records._teacher import SplitScore, TeacherCard
 from dfkd_tune.records._trial import (
     FINAL_STATES,
+    LOST_STATES,
     EpochRecord,
     ErrorRecord,
     NetworkSize,
@@ -56,9 +59,11 @@ from dfkd_tune.records._writing import (
     write_json,
     write_record,
 )
+from dfkd_tune.records._yardsticks import YardsticksRecord
 
 __all__ = [
     "FINAL_STATES",
+    "LOST_STATES",
     "SCHEMA_VERSION",
     "AuditCard",
     "EpochRecord",
@@ -80,6 +85,7 @@ __all__ = [
     "TrialFolder",
     "TrialRecord",
     "TrialState",
+    "YardsticksRecord",
     "append_record",
     "copy_file_atomically",
     "now",

@@ -10,10 +10,14 @@ RunState = Literal["running", "complete", "interrupted", "failed"]
 
 
 class RunRecord(Record):
-    """`run.json`. `kind` sweep: many trials; distill: one trial outside a search."""
+    """`run.json`.
+
+    `kind` sweep: trials that a search proposes; comparison: trials given beforehand; distill: one
+    trial outside a search.
+    """
 
     schema_version: int = SCHEMA_VERSION
-    kind: Literal["sweep", "distill"]
+    kind: Literal["sweep", "comparison", "distill"]
     name: str
     state: RunState
     experiment_hash: str = Field(description="of all that decides which trials this run may hold")

@@ -11,6 +11,7 @@ from dfkd_tune.records._run import RunRecord, SessionRecord
 from dfkd_tune.records._selection import SelectionRecord
 from dfkd_tune.records._teacher import TeacherCard
 from dfkd_tune.records._trial_folder import TrialFolder
+from dfkd_tune.records._yardsticks import YardsticksRecord
 
 
 class _Versioned(Record):
@@ -37,6 +38,7 @@ class RunFolder:
         self.audit_images = path / "audit" / "images.safetensors"
         self.trials_path = path / "trials"
         self.selection_file = path / "selection.json"
+        self.yardsticks_file = path / "yardsticks.json"
         self.report_path = path / "report"
         self.ray_path = path / "ray"
 
@@ -99,6 +101,12 @@ class RunFolder:
         if not self.selection_file.exists():
             return None
         return read_record(self.selection_file, SelectionRecord)
+
+    def yardsticks(self) -> YardsticksRecord | None:
+        """What the student reaches with real images; None where that was not measured."""
+        if not self.yardsticks_file.exists():
+            return None
+        return read_record(self.yardsticks_file, YardsticksRecord)
 
     def trial_folder(self, name: str) -> TrialFolder:
         """The folder of the trial of that name, whether it exists or not."""

@@ -6,12 +6,20 @@ from pydantic import Field
 
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 
-TrialState = Literal["running", "interrupted", "complete", "stopped", "diverged", "failed"]
+TrialState = Literal[
+    "running", "interrupted", "complete", "stopped", "diverged", "collapsed", "failed"
+]
 """running: training or waiting to go on; interrupted: ended by a person or a time budget, goes on
 when resumed; complete: the whole budget; stopped: ended early by the scheduler; diverged: a
-non-finite loss; failed: an error."""
+non-finite loss; collapsed: its synthesis made the same few images again and again; failed: an
+error."""
 
-FINAL_STATES: frozenset[TrialState] = frozenset({"complete", "stopped", "diverged", "failed"})
+LOST_STATES: frozenset[TrialState] = frozenset({"diverged", "collapsed"})
+"""Ended by its own training, without a result: trying again would end alike."""
+
+FINAL_STATES: frozenset[TrialState] = frozenset(
+    {"complete", "stopped", "diverged", "collapsed", "failed"}
+)
 
 
 class NetworkSize(Record):
@@ -39,6 +47,7 @@ class TrialRecord(Record):
     total_student_steps: int
     threads: int = Field(description="CPU threads the trial computes with; decides rounding")
     device: str
+    variant: str = Field(default="", description="of a comparison: what is changed in it")
     created: str
 
 
@@ -74,6 +83,17 @@ class EpochRecord(Record):
     learning_rates: dict[str, float] = Field(description="generator, student; at the epoch's end")
     class_entropy: float | None = Field(
         default=None, description="of the teacher's mean prediction on synthetic images, nats"
+    )
+    feature_distance: float | None = Field(
+        default=None,
+        description="mean distance of two images' penultimate features of unit length, in [0, 2]",
+    )
+    kept_agreement: float | None = Field(
+        default=None,
+        description="of student and teacher on images of this and earlier epochs, a fraction",
+    )
+    collapse_signs: tuple[str, ...] = Field(
+        default=(), description="what looks like a collapse: classes, features, forgetting"
     )
     seconds: Seconds
     images_per_second: float = Field(description="synthetic images that passed through training")

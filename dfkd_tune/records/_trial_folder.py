@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dfkd_tune.records._reading import read_lines, read_record
+from dfkd_tune.records._selection import TestOutcome
 from dfkd_tune.records._trial import EpochRecord, StatusRecord, TrialRecord, TrialState
 from dfkd_tune.records._writing import now, write_record
 
@@ -20,6 +21,7 @@ class TrialFolder:
         self.images = path / "images"
         self.student_weights = path / "student.safetensors"
         self.generator_weights = path / "generator.safetensors"
+        self.test_file = path / "test.json"
 
     @property
     def name(self) -> str:
@@ -45,6 +47,10 @@ class TrialFolder:
         """One record per epoch, in order; of an epoch trained again, the newest."""
         newest = {record.epoch: record for record in read_lines(self.metrics_file, EpochRecord)}
         return [newest[epoch] for epoch in sorted(newest)]
+
+    def test(self) -> TestOutcome | None:
+        """What the student did on the test split; None where it was not measured there."""
+        return read_record(self.test_file, TestOutcome) if self.test_file.exists() else None
 
     def image_grids(self) -> dict[int, Path]:
         """The grids of synthetic images by epoch."""

@@ -12,6 +12,7 @@ from dfkd_tune.sweeps._experiment import ResolvedExperiment, resolve_experiment
 from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._experiment_file import override, read_experiment_file
 from dfkd_tune.sweeps._folder import Resume, check_writable
+from dfkd_tune.sweeps._given import Comparison, ablation, comparison_of_methods
 from dfkd_tune.sweeps._machine import (
     Allotment,
     allot,
@@ -32,27 +33,32 @@ from dfkd_tune.sweeps._ray import prepare_environment, ray_cluster
 from dfkd_tune.sweeps._suite import Suite, SuiteConfig, resolve_suite, run_suite
 from dfkd_tune.sweeps._sweep import SweepResult, run_sweep
 from dfkd_tune.sweeps._validation import validation_lines
+from dfkd_tune.sweeps._yardsticks import measure_yardsticks
 
 __all__ = [
     "Allotment",
     "Assignment",
+    "Comparison",
     "Experiment",
     "ResolvedExperiment",
     "Resume",
     "Suite",
     "SuiteConfig",
     "SweepResult",
+    "ablation",
     "allot",
     "assignment_from_experiment",
     "assignment_from_run",
     "audit_cache",
     "best_device",
     "check_writable",
+    "comparison_of_methods",
     "ensure_audit",
     "environment",
     "epoch_progress",
     "first_difference",
     "gpu_count",
+    "measure_yardsticks",
     "override",
     "package_version",
     "prepare_environment",

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfkd_tune.distillation import DistillationConfig, configuration_hash
-from dfkd_tune.errors import DfkdTuneError, DivergedError, ResourceError, RunFolderError
+from dfkd_tune.errors import (
+    CollapsedError,
+    DfkdTuneError,
+    DivergedError,
+    ResourceError,
+    RunFolderError,
+)
 from dfkd_tune.records import (
+    LOST_STATES,
     AuditCard,
     EpochRecord,
     RunFolder,
@@ -175,6 +182,7 @@ def run_distillation(
 
     Raises:
         DivergedError: if training became non-finite.
+        CollapsedError: if the synthesis collapsed and that is to end a trial.
         DfkdTuneError: for whatever a person must mend first.
     """
     check_writable(assignment.storage)
@@ -200,16 +208,16 @@ def run_distillation(
         if status.state == "complete":
             set_run_state(run, "complete", "one trial")
             return run
-        if status.state == "diverged":
+        if status.state in LOST_STATES:
             set_run_state(run, "complete", status.reason)
-            raise DfkdTuneError(f"{trial.path} had diverged already: {status.reason}")
+            raise DfkdTuneError(f"{trial.path} had {status.state} already: {status.reason}")
         try:
             run_trial(run, TRIAL, session=session, saving=assignment.saving, on_epoch=on_epoch)
         except KeyboardInterrupt:
             trial.set_status("interrupted", reason="goes on when the command is given again")
             set_run_state(run, "interrupted", "ended by a person; the same command goes on")
             raise
-        except DivergedError as error:
+        except (DivergedError, CollapsedError) as error:
             set_run_state(run, "complete", str(error))
             raise
         except Exception as error:

@@ -110,12 +110,15 @@ class ResolvedExperiment:
         return given or max(warmup + 1, self.base.schedule.epochs // 9, 1)
 
 
-def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment:
+def resolve_experiment(
+    raw: Mapping[str, Any], where: str, *, searched: bool = True
+) -> ResolvedExperiment:
     """Check a raw experiment whole, and resolve the names in it.
 
     Args:
         raw: as read from YAML.
         where: the file, for messages.
+        searched: whether the recipe must lie within the search space.
 
     Raises:
         ExperimentError: with every problem, each with its key's path.
@@ -137,7 +140,12 @@ def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment
     space = _space(raw, method, benchmark, problems)
     first_point: Mapping[str, Any] = {}
     # Which students suit depends on the benchmark: without it, nothing can be said of ranges.
-    if base is not None and space is not None and (benchmark is not None or not problems):
+    if (
+        searched
+        and base is not None
+        and space is not None
+        and (benchmark is not None or not problems)
+    ):
         try:
             base = space.configuration(base, {})
             first_point = space.point(base)
@@ -146,7 +154,9 @@ def resolve_experiment(raw: Mapping[str, Any], where: str) -> ResolvedExperiment
         except SpaceError as error:
             problems += error.problems
     if experiment is not None and benchmark is not None:
-        problems += cross_checks(experiment, benchmark, base, None if problems else space)
+        problems += cross_checks(
+            experiment, benchmark, base, space if searched and not problems else None
+        )
     if problems or not (experiment and benchmark and method and base and space):
         raise ExperimentError(_message(where, problems))
     return ResolvedExperiment(

@@ -48,7 +48,7 @@ def check_resume(path: Path, identity: str, kind: str, resume: Resume) -> bool:
     Args:
         path: the run folder.
         identity: hash of the experiment that is asked for.
-        kind: sweep or distill.
+        kind: sweep, comparison or distill.
         resume: auto: go on where there is one; never: refuse; must: demand one.
 
     Raises:
@@ -105,7 +105,7 @@ def owned(path: Path) -> Iterator[None]:
 def begin(
     path: Path,
     experiment: Mapping[str, Any],
-    kind: Literal["sweep", "distill"],
+    kind: Literal["sweep", "comparison", "distill"],
     command: str,
     *,
     identity: str,

@@ -97,7 +97,7 @@ class SweepProgress:
             f"{self.count('running')} running",
             f"{self.count('complete')} complete",
             f"{self.count('stopped')} stopped early",
-            f"{self.count('failed', 'diverged')} failed or diverged",
+            f"{self.count('failed', 'diverged', 'collapsed')} failed, diverged or collapsed",
         ]
         best = self.best()
         if best is not None:

@@ -7,15 +7,18 @@ that could disagree with them after a crash.
 import hashlib
 import warnings
 from collections import deque
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState as OptunaState
 from ray.tune.search import Searcher
 from typing_extensions import override
 
+from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.records import (
     FINAL_STATES,
+    LOST_STATES,
     ErrorRecord,
     RunFolder,
     TrialFolder,
@@ -24,6 +27,7 @@ from dfkd_tune.records import (
     write_record,
 )
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
+from dfkd_tune.sweeps._given import GivenTrial
 from dfkd_tune.sweeps._machine import Allotment
 from search_spaces import SearchSpace
 from trainables import VALUE, student_size
@@ -56,8 +60,8 @@ def rebuild_study(
     """Make the Optuna study of a run folder's trials, numbers equal to theirs.
 
     Complete trials are COMPLETE with their last value. Stopped ones are PRUNED with their
-    intermediate values; diverged ones are PRUNED without, which ranks them last. Failed ones are
-    FAIL. Unfinished ones are RUNNING with their parameters.
+    intermediate values; diverged and collapsed ones are PRUNED without, which ranks them last.
+    Failed ones are FAIL. Unfinished ones are RUNNING with their parameters.
 
     Returns:
         The study, and the unfinished trials by name.
@@ -77,6 +81,7 @@ def rebuild_study(
             "complete": OptunaState.COMPLETE,
             "stopped": OptunaState.PRUNED,
             "diverged": OptunaState.PRUNED,
+            "collapsed": OptunaState.PRUNED,
             "failed": OptunaState.FAIL,
         }[state]
         study.add_trial(
@@ -85,7 +90,7 @@ def rebuild_study(
                 params=record.parameters,
                 distributions={key: distributions[key] for key in record.parameters},
                 value=values[max(values)] if state == "complete" else None,
-                intermediate_values={} if state == "diverged" else values,
+                intermediate_values={} if state in LOST_STATES else values,
             )
         )
     return study, live
@@ -100,12 +105,12 @@ def intermediate_values(folder: TrialFolder) -> dict[int, float]:
     }
 
 
-class RecordedSearch(Searcher):
-    """Proposes trials through Optuna and records each before it starts.
+class RecordedTrials(Searcher):
+    """Hands trials to Ray Tune and records each before it starts.
 
     Args:
         run: the run folder; its unfinished trials go on first.
-        resolved: experiment, space and first point.
+        resolved: the experiment.
         session: this start of the command.
         allotment: what a trial gets.
     """
@@ -118,7 +123,6 @@ class RecordedSearch(Searcher):
         self.resolved = resolved
         self.session = session
         self.allotment = allotment
-        self.study, self.live = rebuild_study(run, resolved.space)
         self.waiting = deque(
             folder.name
             for folder in run.trial_folders()
@@ -128,15 +132,22 @@ class RecordedSearch(Searcher):
         self.next_number = max(numbers, default=-1) + 1
         self.names: dict[str, str] = {}
 
+    def propose(self) -> str | None:
+        """Record a new trial and give its name; None where there is none left."""
+        raise NotImplementedError
+
+    def hear(self, folder: TrialFolder) -> None:
+        """Hear of a trial that has ended."""
+
     @override
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Give the next trial: an unfinished one, else a new one while the budget lasts."""
+        """Give the next trial: an unfinished one, else a new one."""
         if self.waiting:
-            name = self.waiting.popleft()
-            self.run.trial_folder(name).set_status("running", reason="waiting to go on")
-        elif len(self.study.trials) < self.resolved.experiment.search.trials:
-            name = self._propose()
+            name: str | None = self.waiting.popleft()
+            self.run.trial_folder(str(name)).set_status("running", reason="waiting to go on")
         else:
+            name = self.propose()
+        if name is None:
             # Ray's own signal, outside its declared type.
             return Searcher.FINISHED  # type: ignore[return-value]
         self.names[trial_id] = name
@@ -147,31 +158,32 @@ class RecordedSearch(Searcher):
             "saving": self.resolved.experiment.saving.model_dump(),
         }
 
-    def _propose(self) -> str:
-        resolved, search = self.resolved, self.resolved.experiment.search
+    def record(
+        self,
+        config: DistillationConfig,
+        *,
+        origin: Literal["recipe", "sampler", "given"],
+        parameters: Mapping[str, Any],
+        variant: str = "",
+    ) -> str:
+        """Write a trial's folder; gives its name."""
         number, self.next_number = self.next_number, self.next_number + 1
-        self.study.sampler = sampler_for(search.sampler, search.seed, number, search.startup_trials)
-        if number == 0:
-            self.study.enqueue_trial(dict(resolved.first_point))
-        proposed = self.study.ask()
-        parameters = resolved.space.ask(proposed)
-        config = resolved.space.configuration(resolved.base, parameters)
         folder = self.run.trial_folder(f"t{number:04d}")
         record = TrialRecord(
             trial=folder.name,
             number=number,
-            origin="recipe" if number == 0 else "sampler",
-            parameters=parameters,
+            origin=origin,
+            parameters=dict(parameters),
             configuration=config.model_dump(mode="json"),
             student_size=student_size(
-                config.student, resolved.benchmark.inputs, threads=self.allotment.cpus
+                config.student, self.resolved.benchmark.inputs, threads=self.allotment.cpus
             ),
             total_student_steps=config.schedule.total_student_steps,
             threads=self.allotment.cpus,
             device=self.allotment.device,
+            variant=variant,
             created=now(),
         )
-        self.live[folder.name] = proposed
         folder.set_status("running", reason="waiting to start")
         write_record(folder.trial_file, record)
         return folder.name
@@ -180,15 +192,62 @@ class RecordedSearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Settle an ended trial: its status in the records, its state in the study."""
+        """Settle an ended trial in the records."""
         name = self.names.pop(trial_id, None)
         if name is None:
             return
         folder = self.run.trial_folder(name)
         settle(folder, error=error)
-        self._tell(folder)
+        self.hear(folder)
 
-    def _tell(self, folder: TrialFolder) -> None:
+    @override
+    def save(self, checkpoint_path: str) -> None:
+        """Ray's own snapshots carry nothing: the run folder is the truth."""
+
+    @override
+    def restore(self, checkpoint_path: str) -> None:
+        """See `save`."""
+
+
+class RecordedSearch(RecordedTrials):
+    """Proposes trials through Optuna.
+
+    Args:
+        run: the run folder; its unfinished trials go on first.
+        resolved: experiment, space and first point.
+        session: this start of the command.
+        allotment: what a trial gets.
+    """
+
+    def __init__(
+        self, run: RunFolder, resolved: ResolvedExperiment, session: str, allotment: Allotment
+    ) -> None:
+        super().__init__(run, resolved, session, allotment)
+        self.study, self.live = rebuild_study(run, resolved.space)
+
+    @override
+    def propose(self) -> str | None:
+        """The next proposal, while the budget lasts."""
+        resolved, search = self.resolved, self.resolved.experiment.search
+        if len(self.study.trials) >= search.trials:
+            return None
+        number = self.next_number
+        self.study.sampler = sampler_for(search.sampler, search.seed, number, search.startup_trials)
+        if number == 0:
+            self.study.enqueue_trial(dict(resolved.first_point))
+        proposed = self.study.ask()
+        parameters = resolved.space.ask(proposed)
+        name = self.record(
+            resolved.space.configuration(resolved.base, parameters),
+            origin="recipe" if number == 0 else "sampler",
+            parameters=parameters,
+        )
+        self.live[name] = proposed
+        return name
+
+    @override
+    def hear(self, folder: TrialFolder) -> None:
+        """Tell the study how a trial ended."""
         trial, state = self.live.pop(folder.name), folder.status().state
         values = intermediate_values(folder)
         if state == "complete":
@@ -200,13 +259,41 @@ class RecordedSearch(Searcher):
                 trial.report(value, step)
             self.study.tell(trial, state=OptunaState.PRUNED)
 
-    @override
-    def save(self, checkpoint_path: str) -> None:
-        """Ray's own snapshots carry nothing: the run folder is the truth."""
+
+class GivenTrials(RecordedTrials):
+    """Hands out trials that were given beforehand, in their order.
+
+    Args:
+        run: the run folder; its unfinished trials go on first.
+        resolved: the experiment that all have in common.
+        session: this start of the command.
+        allotment: what a trial gets.
+        given: all trials; those recorded already are not given again.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        resolved: ResolvedExperiment,
+        session: str,
+        allotment: Allotment,
+        given: Sequence[GivenTrial],
+    ) -> None:
+        super().__init__(run, resolved, session, allotment)
+        self.given = given
 
     @override
-    def restore(self, checkpoint_path: str) -> None:
-        """See `save`."""
+    def propose(self) -> str | None:
+        """The next of the given trials."""
+        if self.next_number >= len(self.given):
+            return None
+        trial = self.given[self.next_number]
+        return self.record(
+            trial.configuration,
+            origin="given",
+            parameters={"variant": trial.variant, "seed": trial.configuration.seed},
+            variant=trial.variant,
+        )
 
 
 def settle(folder: TrialFolder, *, error: bool) -> None:

@@ -95,6 +95,19 @@ def select(
     return record
 
 
+def measure_all(run: RunFolder, benchmark: Benchmark) -> None:
+    """Measure every complete trial of a comparison on the test split, once each.
+
+    Nothing is chosen among them, so that none of the figures is picked by the test split.
+    """
+    for folder in run.trial_folders():
+        if folder.status().state != "complete" or folder.test_file.exists():
+            continue
+        test, _ = _measure(run, folder, benchmark)
+        if test is not None:
+            write_record(folder.test_file, test)
+
+
 def _measure(
     run: RunFolder, folder: TrialFolder, benchmark: Benchmark
 ) -> tuple[TestOutcome | None, HeldOutAgreement | None]:

@@ -25,6 +25,7 @@ from dfkd_tune.sweeps._folder import (
     owned,
     set_run_state,
 )
+from dfkd_tune.sweeps._given import Comparison
 from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, usable_cpus
 from dfkd_tune.sweeps._preparation import (
     ensure_audit,
@@ -33,7 +34,7 @@ from dfkd_tune.sweeps._preparation import (
     teacher_with_progress,
 )
 from dfkd_tune.sweeps._ray import ray_cluster
-from dfkd_tune.sweeps._selection import best_complete_trial, select
+from dfkd_tune.sweeps._selection import best_complete_trial, measure_all, select
 from trainables import Teacher, copy_teacher, teacher_hash
 
 Ending = Literal["complete", "interrupted"]
@@ -71,8 +72,9 @@ def run_sweep(
     address: str | None = None,
     resume: Resume = "auto",
     retry_failed: bool = False,
+    comparison: Comparison | None = None,
 ) -> SweepResult:
-    """Run a sweep, or go on with it.
+    """Run a sweep or a comparison, or go on with it.
 
     Args:
         resolved: the checked experiment.
@@ -81,6 +83,7 @@ def run_sweep(
         address: of a Ray cluster; a local one is started where None.
         resume: whether to go on with a run of the same name.
         retry_failed: also try failed trials again.
+        comparison: trials to run in place of a search.
 
     Raises:
         DfkdTuneError: for whatever a person must mend first.
@@ -92,7 +95,12 @@ def run_sweep(
         # Before anything is written or started: a request that cannot be met.
         allot(experiment.resources, usable_cpus(), gpu_count())
     check_writable(storage)
-    check_resume(path, resolved.identity_hash(), "sweep", resume)
+    kind: Literal["sweep", "comparison"] = "sweep"
+    identity, record = resolved.identity_hash(), resolved.record()
+    if comparison is not None:
+        kind, record = "comparison", {**record, "comparison": comparison.record()}
+        identity = f"{identity}-{comparison.identity_hash()}"
+    check_resume(path, identity, kind, resume)
     teacher = _own_teacher(RunFolder(path), resolved)
     if teacher is None:
         teacher = _prepared_teacher(resolved, console, address)
@@ -103,10 +111,10 @@ def run_sweep(
     with owned(path), _interruptible() as interrupted:
         run, session = begin(
             path,
-            resolved.record(),
-            "sweep",
+            record,
+            kind,
             command,
-            identity=resolved.identity_hash(),
+            identity=identity,
             name=experiment.name,
         )
         if teacher.weights != run.teacher_weights:
@@ -127,9 +135,16 @@ def run_sweep(
             audit, cache = experiment.search.audit, experiment.kept_in
             ensure_audit(run, resolved.benchmark, audit, cache, console)
         try:
-            ending = _search(
-                run, resolved, session, console, address, retry_failed, accuracy, interrupted
+            work = _Work(
+                run=run,
+                resolved=resolved,
+                comparison=comparison,
+                session=session,
+                console=console,
+                teacher_accuracy=accuracy,
+                interrupted=interrupted,
             )
+            ending = _search(work, address, retry_failed)
         except KeyboardInterrupt:
             _mark_interrupted(run)
             set_run_state(run, "interrupted", "ended by a person; the same command goes on")
@@ -137,7 +152,27 @@ def run_sweep(
         except BaseException as error:
             set_run_state(run, "failed", f"{type(error).__name__}: {error}")
             raise
-        return _conclude(run, resolved, session, ending)
+        return _conclude(work, ending)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What the parts of a running sweep share."""
+
+    run: RunFolder
+    resolved: ResolvedExperiment
+    comparison: Comparison | None
+    session: str
+    console: Console
+    teacher_accuracy: float | None
+    interrupted: threading.Event
+
+    @property
+    def trials(self) -> int:
+        """How many trials there are to be."""
+        if self.comparison is not None:
+            return len(self.comparison.trials)
+        return self.resolved.experiment.search.trials
 
 
 def _prepared_teacher(
@@ -198,9 +233,8 @@ def _mark_interrupted(run: RunFolder) -> None:
             folder.set_status("interrupted", reason="goes on when the sweep is resumed")
 
 
-def _conclude(
-    run: RunFolder, resolved: ResolvedExperiment, session: str, ending: Ending
-) -> SweepResult:
+def _conclude(work: _Work, ending: Ending) -> SweepResult:
+    run, resolved = work.run, work.resolved
     _mark_interrupted(run)
     states = [folder.status().state for folder in run.trial_folders()]
     if ending == "interrupted":
@@ -209,10 +243,13 @@ def _conclude(
         message = f"{len(states)} trials"
         if states.count("interrupted"):
             message += ", the time budget used up"
-        if best_complete_trial(run) is None:
+        if work.comparison is not None:
+            # Nothing is chosen, so all may meet the test split.
+            measure_all(run, resolved.benchmark)
+        elif best_complete_trial(run) is None:
             message += "; none complete, so none selected"
         else:
-            select(run, resolved.benchmark, resolved.objective, session)
+            select(run, resolved.benchmark, resolved.objective, work.session)
         set_run_state(run, "complete", message)
     return SweepResult(
         run=run,
@@ -222,65 +259,60 @@ def _conclude(
     )
 
 
-def _search(
-    run: RunFolder,
-    resolved: ResolvedExperiment,
-    session: str,
-    console: Console,
-    address: str | None,
-    retry_failed: bool,
-    teacher_accuracy: float | None,
-    interrupted: threading.Event,
-) -> Ending:
-    experiment = resolved.experiment
+def _search(work: _Work, address: str | None, retry_failed: bool) -> Ending:
+    run, experiment = work.run, work.resolved.experiment
     if retry_failed:
         for folder in run.trial_folders():
             if folder.status().state == "failed":
                 folder.set_status("running", reason="failed, to be tried again", error=None)
     done = [f for f in run.trial_folders() if f.status().state in FINAL_STATES]
-    if len(done) >= experiment.search.trials and len(done) == len(run.trial_folders()):
-        console.print("all trials have ended already", highlight=False)
+    if len(done) >= work.trials and len(done) == len(run.trial_folders()):
+        work.console.print("all trials have ended already", highlight=False)
         return "complete"
     with ray_cluster(address, usable_cpus()) as cluster:
         allotment = allot(experiment.resources, cluster.get("CPU", 0), cluster.get("GPU", 0))
-        if not interrupted.is_set():
-            _tune(run, resolved, session, console, allotment, teacher_accuracy, interrupted)
-    return "interrupted" if interrupted.is_set() else "complete"
+        if not work.interrupted.is_set():
+            _tune(work, allotment)
+    return "interrupted" if work.interrupted.is_set() else "complete"
 
 
-def _tune(
-    run: RunFolder,
-    resolved: ResolvedExperiment,
-    session: str,
-    console: Console,
-    allotment: Allotment,
-    teacher_accuracy: float | None,
-    interrupted: threading.Event,
-) -> None:
+def _tune(work: _Work, allotment: Allotment) -> None:
     # Imported once the environment that Ray reads is set.
     from ray import tune
 
     from dfkd_tune.sweeps._progress import ProgressCallback, SweepProgress
     from dfkd_tune.sweeps._scheduler import RecordedAsha, make_scheduler
-    from dfkd_tune.sweeps._search import RecordedSearch, settle
+    from dfkd_tune.sweeps._search import GivenTrials, RecordedSearch, RecordedTrials, settle
     from dfkd_tune.sweeps._stopping import Until
     from trainables import distil_trial
 
-    experiment = resolved.experiment
+    run, resolved, experiment = work.run, work.resolved, work.resolved.experiment
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    scheduler = make_scheduler(resolved)
-    if isinstance(scheduler, RecordedAsha):
-        for name in scheduler.replay(run):
-            settle(run.trial_folder(name), error=False)
-    search = RecordedSearch(run, resolved, session, allotment)
+    search: RecordedTrials
+    if work.comparison is not None:
+        # Every given trial trains its whole budget.
+        scheduler = None
+        given, steps = (
+            work.comparison.trials,
+            [trial.configuration.schedule.total_student_steps for trial in work.comparison.trials],
+        )
+        search = GivenTrials(run, resolved, work.session, allotment, given)
+        budget = max(steps)
+    else:
+        scheduler = make_scheduler(resolved)
+        budget = resolved.base.schedule.total_student_steps
+        if isinstance(scheduler, RecordedAsha):
+            for name in scheduler.replay(run):
+                settle(run.trial_folder(name), error=False)
+        search = RecordedSearch(run, resolved, work.session, allotment)
     progress = SweepProgress.of(
         run,
-        max(experiment.search.trials, len(run.trial_folders())),
-        resolved.base.schedule.total_student_steps,
+        max(work.trials, len(run.trial_folders())),
+        budget,
         allotment.max_concurrent,
-        teacher_accuracy if resolved.objective.name == "val_real" else None,
+        work.teacher_accuracy if resolved.objective.name == "val_real" else None,
     )
-    callback = ProgressCallback(progress, run, console)
+    callback = ProgressCallback(progress, run, work.console)
     shutil.rmtree(run.ray_path, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -298,7 +330,7 @@ def _tune(
             run_config=tune.RunConfig(
                 name="ray",
                 storage_path=str(run.path),
-                stop=Until(interrupted, seconds(experiment.search.time_budget)),
+                stop=Until(work.interrupted, seconds(experiment.search.time_budget)),
                 verbose=0,
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=experiment.resources.retries),

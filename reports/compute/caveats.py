@@ -106,6 +106,12 @@ def _unseen_images(run: RunData) -> str:
     if kind == "unlabelled":
         return _held_out_images(run)
     selection = run.selection
+    if run.run.kind == "comparison":
+        met = sum(trial.test is not None for trial in run.trials)
+        return (
+            f"{plural(met, 'student')} of this comparison met the test split, once each; none was "
+            "chosen by it. The best of their accuracies flatters all the same."
+        )
     if selection is None:
         end = (
             "; relative accuracies are on validation"
@@ -138,7 +144,7 @@ def _held_out_images(run: RunData) -> str:
 
 
 def _one_seed(run: RunData) -> str:
-    if not run.trials:
+    if not run.trials or run.run.kind == "comparison":
         return ""
     selection = run.selection
     if selection is not None and selection.test is not None:

@@ -48,6 +48,7 @@ class FailureReport:
     Args:
         by_type: how many trials met each type of exception, most frequent first.
         diverged: trials with a non-finite loss.
+        collapsed: trials whose synthesis made the same few images again and again.
         failed: trials that ended with an error.
         disturbed: trials with an error that did not end them.
         restores: in order of time.
@@ -57,6 +58,7 @@ class FailureReport:
 
     by_type: tuple[tuple[str, int], ...]
     diverged: tuple[Failure, ...]
+    collapsed: tuple[Failure, ...]
     failed: tuple[Failure, ...]
     disturbed: tuple[Failure, ...]
     restores: tuple[Restore, ...]
@@ -68,6 +70,7 @@ class FailureReport:
         """Whether nothing at all went wrong."""
         return not (
             self.diverged
+            or self.collapsed
             or self.failed
             or self.disturbed
             or self.restores
@@ -95,10 +98,11 @@ def failure_report(run: RunData) -> FailureReport:
         if trial.status is not None
         for r in trial.status.restores
     ]
-    ends = ("diverged", "failed")
+    ends = ("diverged", "collapsed", "failed")
     return FailureReport(
         by_type=tuple(sorted(types.items(), key=lambda item: (-item[1], item[0]))),
         diverged=tuple(f for f in failures if f.state == "diverged"),
+        collapsed=tuple(f for f in failures if f.state == "collapsed"),
         failed=tuple(f for f in failures if f.state == "failed"),
         disturbed=tuple(f for f in failures if f.error and f.state not in ends),
         restores=tuple(sorted(restores, key=lambda restore: (restore.time, restore.trial))),

@@ -126,7 +126,7 @@ def progress_words(run: RunData, trial: TrialData) -> str:
             return trial.state
         case "running" if not run.live:
             return f"not finished, at {steps}"
-        case "running" | "interrupted" | "diverged" | "failed" | "stopped" as state:
+        case "running" | "interrupted" | "diverged" | "collapsed" | "failed" | "stopped" as state:
             return f"{state} at {steps}"
         case other:
             return other

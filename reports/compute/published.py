@@ -153,6 +153,8 @@ def _test_words(run: RunData) -> str:
     """How often students of this run met the test split."""
     if data_kind(run) != "labelled":
         return "this run has no labelled test images"
+    if run.run.kind == "comparison":
+        return "this run measured every student on the test split once, at its last epoch"
     if run.selection is None:
         return "this run has not touched the test split yet"
     if run.selection.test_evaluations == 1:

@@ -20,7 +20,7 @@ from reports.configuration import benchmark_name, method_name, planned_trials, t
 from reports.formatting import plural, shorten
 from reports.objectives import data_kind, objective_words
 
-FINISHED = frozenset({"complete", "stopped", "diverged", "failed"})
+FINISHED = frozenset({"complete", "stopped", "diverged", "collapsed", "failed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class RunSummary:
 
     Args:
         name: of the run.
-        kind: sweep or distill.
+        kind: sweep, comparison or distill.
         benchmark: its name; None where it is unknown.
         method: its name; None where it is unknown.
         objective: name of the search objective, such as `val_real`.
@@ -72,6 +72,8 @@ class RunSummary:
             measured.
         held_out_agreement: with the teacher on unlabelled images that the choice has not seen,
             with its 95 % interval, percent; None where it was not measured.
+        yardsticks: test accuracy, a fraction, of the selected student's network trained on real
+            images: `real` alone, `kd` by the teacher too; empty where not measured.
         verdict: one sentence.
         leaderboard: complete trials first, best first; then all others, without a rank.
     """
@@ -100,6 +102,7 @@ class RunSummary:
     student_test_accuracy: float | None
     relative_accuracy: Interval | None
     held_out_agreement: Interval | None
+    yardsticks: Mapping[str, float]
     verdict: str
     leaderboard: tuple[LeaderboardRow, ...]
 
@@ -148,6 +151,7 @@ def summarise_run(run: RunData) -> RunSummary:
         student_test_accuracy=test.student_accuracy if test else None,
         relative_accuracy=ratio,
         held_out_agreement=agreement_interval(held_out) if held_out else None,
+        yardsticks=_yardsticks(run),
         verdict=verdict(run, best),
         leaderboard=rows,
     )
@@ -186,3 +190,14 @@ def _budgets(run: RunData) -> Budgets:
         else None,
         teacher_seconds=run.teacher.seconds if run.teacher else None,
     )
+
+
+def _yardsticks(run: RunData) -> dict[str, float]:
+    found = run.yardsticks
+    # Of another student than the selected one they say nothing.
+    if found is None or run.selection is None or found.trial != run.selection.trial:
+        return {}
+    cards = {"real": found.real, "kd": found.kd}
+    return {
+        name: card.scores["test"].accuracy for name, card in cards.items() if "test" in card.scores
+    }

@@ -5,11 +5,21 @@ from collections import Counter
 from dfkd_tune.records import SelectionRecord, TestOutcome
 from reports.collect import RunData
 from reports.compute.accuracy import Interval, agreement_interval, relative_accuracy_interval
+from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.leaderboard import LeaderboardRow
 from reports.formatting import interval, percent, plural, relative, shorten, whole
 from reports.objectives import data_kind, objective_words
 
-STATES = ("complete", "stopped", "diverged", "failed", "running", "interrupted", "unreadable")
+STATES = (
+    "complete",
+    "stopped",
+    "diverged",
+    "collapsed",
+    "failed",
+    "running",
+    "interrupted",
+    "unreadable",
+)
 
 
 def verdict(run: RunData, best: LeaderboardRow | None) -> str:
@@ -21,6 +31,9 @@ def verdict(run: RunData, best: LeaderboardRow | None) -> str:
     """
     if not run.trials:
         return "No verdict yet: no trial has begun."
+    rows = compare_variants(run)
+    if rows:
+        return _comparison(rows)
     if best is None:
         return _without_complete_trial(run)
     if run.selection is None or not best.selected:
@@ -103,6 +116,22 @@ def _without_selection(run: RunData, best: LeaderboardRow) -> str:
     return (
         f"The student of {describe_student(best)} has {percent(best.last_value)} "
         f"{objective_words(run).explained}{against}{among}; one seed, and {end}."
+    )
+
+
+def _comparison(rows: tuple[VariantRow, ...]) -> str:
+    """The verdict on variants over seeds: how far apart they are."""
+    what = f"{plural(len(rows), 'variant')} over {plural(rows[0].seeds, 'seed')}"
+    measured = sorted(
+        (row for row in rows if row.relative.count), key=lambda row: row.relative.mean
+    )
+    if not measured:
+        done = sum(row.complete for row in rows)
+        return f"{what}: {plural(done, 'distillation')} complete, none measured on test yet."
+    low, high = measured[0], measured[-1]
+    return (
+        f"{what}: mean relative accuracy on the test split from {low.relative.words(' %')} "
+        f"({low.variant}) to {high.relative.words(' %')} ({high.variant}); nothing is chosen."
     )
 
 

@@ -32,6 +32,8 @@ def test_what_is_a_wrong_request() -> None:
 def test_every_error_survives_the_way_between_processes(error: type[DfkdTuneError]) -> None:
     if error is errors.DivergedError:
         made: DfkdTuneError = errors.DivergedError("student/kd", 3)
+    elif error is errors.CollapsedError:
+        made = errors.CollapsedError(("classes", "features"), 3)
     elif error is SpaceError:
         made = SpaceError(["a: wrong", "b: wrong too"])
     else:

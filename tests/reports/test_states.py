@@ -28,6 +28,7 @@ def test_complete_sweep(realistic: RunFolder) -> None:
         "stopped": 4,
         "diverged": 1,
         "failed": 1,
+        "collapsed": 0,
         "running": 0,
         "interrupted": 0,
         "unreadable": 0,

@@ -26,6 +26,15 @@ def ask_fixed(space: SearchSpace, **values: Any) -> dict[str, Any]:
     return space.ask(trial)
 
 
+def recipe_of(space: SearchSpace) -> DistillationConfig:
+    return METHODS[space.name].recipe
+
+
+def asked(params: dict[str, Any], key: str) -> Any:
+    """A parameter; the switch of a weight that is always on is never asked."""
+    return params.get(key, ON if key.removesuffix("?") in params else None)
+
+
 @pytest.fixture(params=SPACES)
 def space(request: pytest.FixtureRequest) -> SearchSpace:
     return get_space(request.param)
@@ -47,7 +56,7 @@ def test_every_dimension_is_a_value_of_the_configuration_and_appears_once(
     keys = [dimension.key for dimension in space.dimensions]
     assert len(set(keys)) == len(keys)
     for dimension in space.dimensions:
-        value = get_key(BASE, dimension.key)
+        value = get_key(recipe_of(space), dimension.key)
         kinds = {"float": float, "int": int, "choice": str | int | float}
         assert isinstance(value, kinds[dimension.kind]), dimension.key
         assert dimension.source, dimension.key
@@ -60,7 +69,7 @@ def test_every_bound_and_choice_is_a_valid_configuration(space: SearchSpace) -> 
             assert dimension.key.endswith(".weight")
             ends = (*ends, 0.0)
         for value in ends:
-            config = with_values(BASE, {dimension.key: value})
+            config = with_values(recipe_of(space), {dimension.key: value})
             assert get_key(config, dimension.key) == value
 
 
@@ -102,7 +111,7 @@ def test_a_recipe_lies_in_its_space_and_comes_back_exactly(method: str) -> None:
 
 def test_a_recipe_as_first_trial_is_asked_back_unchanged(space: SearchSpace) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    point = space.point(BASE)
+    point = space.point(recipe_of(space))
     study.enqueue_trial(point)
     assert space.ask(study.ask()) == point
 
@@ -110,15 +119,15 @@ def test_a_recipe_as_first_trial_is_asked_back_unchanged(space: SearchSpace) -> 
 def test_random_points_are_valid_configurations_with_applicable_parameters_alone(
     space: SearchSpace,
 ) -> None:
-    distributions = space.distributions()
+    distributions, base = space.distributions(), recipe_of(space)
     seen: dict[str, set[Any]] = {}
     for params in asks(space, 200):
-        config = space.configuration(BASE, params)
+        config = space.configuration(base, params)
         assert isinstance(config, DistillationConfig)
         assert params.keys() <= distributions.keys()
         for dimension in space.dimensions:
             condition = dimension.condition
-            applies = condition is None or params.get(condition.key) in condition.values
+            applies = condition is None or asked(params, condition.key) in condition.values
             off = dimension.switch and params.get(dimension.switch_key) == OFF
             assert (dimension.key in params) is (applies and not off), dimension.key
             if dimension.switch:
@@ -129,7 +138,7 @@ def test_random_points_are_valid_configurations_with_applicable_parameters_alone
             elif off:
                 assert get_key(config, dimension.key) == 0
             else:
-                assert get_key(config, dimension.key) == get_key(BASE, dimension.key)
+                assert get_key(config, dimension.key) == get_key(base, dimension.key)
             if dimension.kind == "choice" and applies:
                 seen.setdefault(dimension.key, set()).add(params[dimension.key])
         assert space.point(config) == params

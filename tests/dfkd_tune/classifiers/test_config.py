@@ -113,7 +113,9 @@ def test_arguments_are_for_networks_from_elsewhere() -> None:
     assert "leave them out" in refused(architecture="resnet8", arguments={"depth": 3})
 
 
-@pytest.mark.parametrize("value", [object(), None, date(2024, 1, 1), {"a": 1}, [[1]]], ids=str)
+@pytest.mark.parametrize(
+    "value", [pytest.param(object(), id="object"), None, date(2024, 1, 1), {"a": 1}, [[1]]], ids=str
+)
 def test_arguments_hold_numbers_words_and_lists_of_them(value: object) -> None:
     assert "arguments.x" in refused(architecture="nets.py:make", arguments={"x": value})
 

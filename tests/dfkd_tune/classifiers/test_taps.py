@@ -157,6 +157,50 @@ def test_gradients_pass_through_taps_to_the_images(digits: InputSpecification) -
     taps.remove()
 
 
+# ---------------------------------------------------------------- shapes
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet5", "resnet18", "wrn16_1", "mobilenet_v2"])
+def test_shapes_are_those_of_a_pass_and_are_found_without_a_trace(
+    name: str, digits: InputSpecification
+) -> None:
+    network = small(name, digits).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    taps = TappedNetwork(network, digits)
+    shapes = taps.shapes()
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    made = taps(batch(digits), features=True, statistics=True)
+    taps.remove()
+    assert shapes.stages == tuple(tuple(stage.shape[1:]) for stage in made.stages)
+    assert made.penultimate is not None
+    assert shapes.penultimate == made.penultimate.shape[1]
+    assert shapes.batch_norms == tuple(len(found.mean) for found in made.statistics)
+
+
+class Crossed(nn.Module):
+    """BatchNorm layers that run in another order than they are made in, and one that does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.BatchNorm2d(4)
+        self.unused = nn.BatchNorm2d(7)
+        self.first = nn.BatchNorm2d(1)
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.last(self.conv(self.first(x))).mean((2, 3)))
+        return logits
+
+
+def test_batch_norm_layers_are_counted_as_they_run(digits: InputSpecification) -> None:
+    taps = TappedNetwork(Crossed().eval(), digits)
+    statistics = taps(batch(digits), statistics=True).statistics
+    assert taps.shapes().batch_norms == tuple(len(found.mean) for found in statistics) == (1, 4)
+    taps.remove()
+
+
 # ---------------------------------------------------------------- stages that are named
 
 

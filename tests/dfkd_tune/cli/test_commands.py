@@ -11,6 +11,8 @@ import yaml
 from dfkd_tune.benchmarks import BENCHMARKS
 from dfkd_tune.classifiers import CLASSIFIERS
 from dfkd_tune.cli._main import run
+from dfkd_tune.distillation import METHODS
+from search_spaces import SPACES
 
 
 @pytest.fixture
@@ -32,10 +34,10 @@ def output(
 @pytest.mark.parametrize(
     ("kind", "key", "expected"),
     [
-        ("methods", "method", {"cgdd"}),
+        ("methods", "method", set(METHODS)),
         ("benchmarks", "benchmark", set(BENCHMARKS)),
         ("students", "student", set(CLASSIFIERS)),
-        ("spaces", "space", {"cgdd"}),
+        ("spaces", "space", set(SPACES)),
     ],
 )
 def test_lists(output: Any, kind: str, key: str, expected: set[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
+import small_methods
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
@@ -20,7 +21,14 @@ from torch.utils.data import DataLoader, Dataset
 import dfkd_tune
 import dfkd_tune.distillation as package
 from dfkd_tune.classifiers import Argument
-from dfkd_tune.distillation import METHODS, DistillationConfig, distil
+from dfkd_tune.distillation import (
+    METHODS,
+    DistillationConfig,
+    GeneratorConfig,
+    build_generator,
+    distil,
+)
+from dfkd_tune.errors import UsageError
 from dfkd_tune.inputs import InputSpecification
 
 ROOT = Path(dfkd_tune.__file__).parents[1]
@@ -56,36 +64,25 @@ for name in FORBIDDEN:
     raise SystemExit(f"the test itself does not refuse {name}")
 
 import torch
-from dfkd_tune.classifiers import NetworkConfig, build_classifier
+from small_methods import INPUTS, small_config, small_teacher
+
 from dfkd_tune.distillation import METHODS, distil
-from dfkd_tune.inputs import InputSpecification
 
 torch.set_num_threads(1)
-inputs = InputSpecification(
-    channels=1, height=8, width=8, mean=(0.3,), std=(0.4,), num_classes=5
-)
-teacher = build_classifier(NetworkConfig(architecture="convnet", width=0.1), inputs, 0)
-for method in METHODS.values():
-    changes = {
-        "student": {"architecture": "convnet", "width": 0.05},
-        "generator": {"width": 2, "latent_size": 4},
-        "schedule": {"epochs": 2, "iterations_per_epoch": 1, "batch_size": 4},
-    }
-    data = method.recipe.model_dump()
-    for section, values in changes.items():
-        data[section].update(values)
+teacher = small_teacher()
+for name in METHODS:
     epochs = []
-    config = type(method.recipe).model_validate(data)
-    student = distil(config, teacher, inputs, report=epochs.append)
-    assert len(epochs) == 2
-    assert student(torch.zeros(1, 1, 8, 8)).shape == (1, 5)
+    config = small_config(name)
+    student = distil(config, teacher, INPUTS, report=epochs.append)
+    assert len(epochs) == config.schedule.total_epochs
+    assert student(torch.zeros(1, 3, 16, 16)).shape == (1, 5)
 loaded = [m for m in sys.modules if m.startswith(FORBIDDEN)]
 assert not loaded, loaded
 print("distilled", len(METHODS))
 '''
 
 
-def test_distillation_runs_where_no_data_set_can_be_imported_or_found(tmp_path: Path) -> None:
+def test_every_method_runs_where_no_data_set_can_be_imported_or_found(tmp_path: Path) -> None:
     empty = {name: tmp_path / name for name in ("home", "here", "temp")}
     for folder in empty.values():
         folder.mkdir()
@@ -98,7 +95,7 @@ def test_distillation_runs_where_no_data_set_can_be_imported_or_found(tmp_path: 
             "PATH": os.environ["PATH"],
             "HOME": str(empty["home"]),
             "TMPDIR": str(empty["temp"]),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{Path(small_methods.__file__).parent}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": "1",
         },
@@ -185,11 +182,11 @@ def test_no_public_function_that_sees_a_network_takes_images_or_a_place_to_read_
         for leaf in types:
             if inspect.isclass(leaf):
                 assert not issubclass(leaf, Dataset | DataLoader | np.ndarray), name
+        if name == "Progress.__init__":  # what the loop tells, not what it is given
+            continue
         if Tensor in types:
             assert name in ON_SYNTHETIC_IMAGES, f"{name} takes a tensor: what for?"
             assert nn.Module not in types, name
-        if name == "Progress.__init__":  # what the loop tells, not what it is given
-            continue
         if nn.Module in types or result is nn.Module:
             assert not types & {Path, bytes, Tensor}, name
             assert str not in hints.values(), name
@@ -197,25 +194,43 @@ def test_no_public_function_that_sees_a_network_takes_images_or_a_place_to_read_
     assert "distil" in seen
 
 
-def plain(annotation: Any) -> bool:
-    """Whether a type can hold nothing but numbers, words and settings."""
+def beyond_plain(annotation: Any, where: str = "") -> Iterator[str]:
+    """Name the settings that can hold more than numbers, words and settings."""
     origin = get_origin(annotation)
-    if origin is Literal:
-        return True
+    if origin is Literal or annotation is type(None):
+        return
     if origin in (tuple, Union, UnionType):
-        return all(plain(part) for part in get_args(annotation) if part is not Ellipsis)
-    if origin is dict:  # of a factory's arguments
-        return annotation == dict[str, Argument]
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return all(plain(f.annotation) for f in annotation.model_fields.values())
-    return annotation in (int, float, str, bool)
+        for part in get_args(annotation):
+            if part is not Ellipsis:
+                yield from beyond_plain(part, where)
+    elif origin is dict:  # of a factory's arguments
+        if annotation != dict[str, Argument]:
+            yield where
+    elif inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield from beyond_plain(field.annotation, f"{where}.{name}")
+    elif annotation not in (int, float, str, bool):
+        yield where
 
 
-def test_a_configuration_holds_numbers_and_words_alone() -> None:
-    assert plain(DistillationConfig)
-    assert not plain(Tensor)
-    assert not plain(dict[str, Tensor])
-    assert not plain(dict[str, list[float]])
+def test_a_configuration_holds_numbers_and_words_and_the_name_of_one_file() -> None:
+    """The file is of label embeddings; what it may hold, the next test says."""
+    assert list(beyond_plain(DistillationConfig)) == [".generator.label_embeddings"]
+    assert list(beyond_plain(Tensor, "t")) == ["t"]
+    assert list(beyond_plain(dict[str, Tensor], "t")) == ["t"]
+    assert list(beyond_plain(dict[str, list[float]], "t")) == ["t"]
+    assert list(beyond_plain(tuple[int, ...] | Path | None, "t")) == ["t"]
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 16, 16), (16, 16), (5,), (6, 4), ()])
+def test_the_file_of_label_embeddings_holds_one_vector_per_class_and_no_images(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "embeddings.npy"
+    np.save(path, np.zeros(shape))
+    settings = {"conditioning": "noisy_layer", "label_embeddings": path}
+    with pytest.raises(UsageError, match="one finite row for each of 5 classes"):
+        build_generator(GeneratorConfig.model_validate(settings), small_methods.INPUTS, 0)
 
 
 def test_an_input_specification_holds_one_number_per_channel_alone() -> None:

@@ -106,19 +106,22 @@ def test_two_stage_trains_one_network_at_a_time(
     recorded = record(config, teacher)
     student = build_classifier(config.student, inputs, config.seed).state_dict()
     states = [recorded.state(epoch) for epoch in (1, 2, 3, 4)]
-    assert differences(states[0]["student"], student) == []
-    assert differences(states[1]["student"], student) == []
-    assert differences(states[0]["generator"], states[1]["generator"])
-    assert differences(states[1]["generator"], states[2]["generator"]) == []
-    assert differences(states[1]["generator"], states[3]["generator"]) == []
-    assert differences(states[2]["student"], states[3]["student"])
+    students = [state["student"]["network"] for state in states]
+    generators = [state["synthesis"]["generator"] for state in states]
+    assert differences(students[0], student) == []
+    assert differences(students[1], student) == []
+    assert differences(generators[0], generators[1])
+    assert differences(generators[1], generators[2]) == []
+    assert differences(generators[1], generators[3]) == []
+    assert differences(students[2], students[3])
 
 
 def test_sampling_in_train_mode_moves_the_frozen_generators_running_statistics_alone(
     make_config: Make, record: Record, teacher: nn.Module, differences: Differences
 ) -> None:
     recorded = record(make_config(schedule=TWO_STAGE), teacher)
-    found = differences(recorded.state(2)["generator"], recorded.state(4)["generator"])
+    before, after = (recorded.state(epoch)["synthesis"]["generator"] for epoch in (2, 4))
+    found = differences(before, after)
     assert found
     assert all("running_" in place or "num_batches" in place for place in found)
 
@@ -144,6 +147,7 @@ def test_a_generator_step_reads_the_student_but_does_not_train_it(
             assert bool(moved) is (mode == "train")
             assert all(p.grad is None for p in progress.student.parameters())
             assert all(p.requires_grad for p in progress.student.parameters())
+            assert progress.generator is not None
             changed = parameters(progress.generator)
             assert all(not torch.equal(fresh[name], changed[name]) for name in fresh)
 
@@ -161,6 +165,7 @@ def test_a_student_step_trains_every_weight_of_the_student_and_none_of_the_gener
     seen: list[dict[str, torch.Tensor]] = []
 
     def report(progress: Progress) -> None:
+        assert progress.generator is not None
         seen.append(parameters(progress.generator))
         if progress.stage == "student":
             start = parameters(build_classifier(config.student, inputs, config.seed))
@@ -249,6 +254,50 @@ def test_learning_rates_follow_the_schedules(
     assert [p.learning_rates["generator"] for p in progress] == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_students_rate_falls_at_the_milestones_that_were_given(
+    make_config: Make, record: Record, teacher: nn.Module
+) -> None:
+    config = make_config(
+        schedule={"epochs": 4, "iterations_per_epoch": 1, "student_steps": 2},
+        student_optimiser={"learning_rate": 0.8, "schedule": "step", "milestones": (0.25, 0.75)},
+    )
+    found = [p.learning_rates["student"] for p in record(config, teacher).progress]
+    assert found == pytest.approx([0.8, 0.08, 0.08, 0.008], rel=1e-9)
+
+
+@pytest.mark.parametrize(("limit", "limited"), [(0.0, False), (1e-3, True)])
+def test_gradients_of_the_student_and_its_terms_can_be_limited(
+    make_config: Make, record: Record, teacher: nn.Module, limit: float, limited: bool
+) -> None:
+    """A step of plain SGD at a rate of 1 is as long as the gradient."""
+    config = make_config(
+        schedule={"epochs": 2, "iterations_per_epoch": 1, "student_steps": 1},
+        student_objective={
+            "kd": {"weight": 10},
+            "semantic_contrast": {"weight": 10, "hidden_width": 4, "output_width": 2},
+        },
+        student_optimiser={
+            "learning_rate": 1.0,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+            "schedule": "constant",
+            "gradient_clip": limit,
+        },
+    )
+    recorded = record(config, teacher)
+    states = [recorded.state(epoch)["student"] for epoch in (1, 2)]
+    moved = [
+        (states[1][part][name].double() - states[0][part][name].double()).square().sum()
+        for part, names in (
+            ("network", [name for name, _ in recorded.student.named_parameters()]),
+            ("objective", list(states[0]["objective"])),
+        )
+        for name in names
+    ]
+    length = float(torch.stack(moved).sum().sqrt())
+    assert (length == pytest.approx(limit, rel=1e-2)) if limited else (length > 0.1)
+
+
 def test_two_stage_spreads_the_generators_cosine_over_its_own_epochs(
     make_config: Make, record: Record, teacher: nn.Module
 ) -> None:
@@ -267,9 +316,11 @@ def test_class_entropy_is_of_the_teachers_mean_prediction(
 ) -> None:
     """A teacher whose last layer has a bias alone predicts one distribution for every image."""
     with torch.no_grad():
-        teacher.classifier.weight.zero_()
-        teacher.classifier.bias.zero_()
-        teacher.classifier.bias[2] = favoured
+        last = teacher.get_submodule("classifier")
+        assert isinstance(last, nn.Linear)
+        last.weight.zero_()
+        last.bias.zero_()
+        last.bias[2] = favoured
     for progress in record(make_config(), teacher).progress:
         assert progress.class_entropy == pytest.approx(expected, abs=1e-6)
 
@@ -288,7 +339,7 @@ def test_times_of_an_epoch_add_up(make_config: Make, record: Record, teacher: nn
 
 def labels_of_all_batches(recorded: Any) -> torch.Tensor:
     """Preset labels in the order in which the bank met them."""
-    labels: torch.Tensor = recorded.state(len(recorded.states))["image_bank"]["labels"]
+    labels: torch.Tensor = recorded.state(len(recorded.states))["data"]["bank"]["labels"]
     return labels
 
 
@@ -350,6 +401,6 @@ def test_half_of_a_batch_is_replayed_and_the_bank_grows_by_the_rest(
         schedule={"epochs": 1, "iterations_per_epoch": 2, "student_steps": 2, "batch_size": 8},
         image_bank={"size": 1000, "replay_share": 0.25},
     )
-    bank = record(config, teacher).state(1)["image_bank"]
+    bank = record(config, teacher).state(1)["data"]["bank"]
     assert len(bank["labels"]) == 8 + 3 * 6
     assert bank["images"].dtype == torch.float16

@@ -24,6 +24,17 @@ Record = Callable[..., Any]
 Differences = Callable[[Any, Any], list[str]]
 
 ADVERSARIAL: dict[str, Any] = {"preset_label": {"weight": 1}, "adversarial": {"weight": 1}}
+
+
+def rounds(**synthesis: Any) -> dict[str, Any]:
+    """Sections of a run in rounds, whose bank wraps around."""
+    return {
+        "synthesis": {"kind": "rounds", **synthesis},
+        "image_bank": {"size": 15, "replay_share": 1.0},
+        "schedule": {"generator_steps": 3},
+    }
+
+
 RUNS: dict[str, dict[str, Any]] = {
     "alternating": {},
     "generator_warm_up": {"schedule": {"generator_epochs": 2, "epochs": 2}},
@@ -48,6 +59,51 @@ RUNS: dict[str, dict[str, Any]] = {
         "student_optimiser": {"warmup_epochs": 1, "learning_rate": 0.1},
     },
     "conditional_bn": {"generator": {"conditioning": "conditional_bn"}},
+    "dirichlet": {"schedule": {"label_sampling": "dirichlet"}},
+    "shared_batch": {"schedule": {"reuse_batch": True}},
+    "augmented_bank": {"image_bank": {"size": 20, "augmentation": "crop_flip"}},
+    "average": {"generator_average": {"momentum": 0.9}},
+    "memory": {"generative_replay": {"share": 0.5, "latent_size": 3, "width": 2}},
+    "average_memory_and_bank": {
+        "generator_average": {"momentum": 0.9, "share": 0.25},
+        "generative_replay": {"share": 0.25, "latent_size": 3, "width": 2},
+        "image_bank": {"size": 9, "replay_share": 0.25, "augmentation": "flip"},
+    },
+    "terms_with_a_memory": {
+        "generator_objective": {
+            "bn_statistics": {"weight": 1, "momentum": 0.9},
+            "contrast": {"weight": 1, "embedding": 3, "memory": 20, "negatives": 5},
+        },
+        "student_objective": {
+            "kd": {"weight": 1},
+            "high_order_attention": {"weight": 1},
+            "semantic_contrast": {"weight": 1, "hidden_width": 4, "output_width": 2},
+        },
+    },
+    "rounds": rounds(restart_every=2, latent_learning_rate=0.01),
+    "rounds_of_pixels": rounds(optimise="pixels", jitter=1, flip=True),
+    "rounds_that_teach": rounds(meta="fomaml"),
+    "rounds_that_teach_by_reptile": rounds(meta="reptile"),
+    "rounds_of_noisy_layers": {
+        **rounds(keep="last"),
+        "generator": {"conditioning": "noisy_layer", "noisy_layers": 2},
+    },
+    "rounds_in_two_stages": {
+        **rounds(),
+        "schedule": {"mode": "two_stage", "generator_epochs": 2, "epochs": 2},
+    },
+    "watch_that_has_seen_signs": {"collapse": {"distance_below": 2, "patience": 2}},
+}
+
+EVERYTHING: dict[str, Any] = {
+    "generator_objective": {
+        "preset_label": {"weight": 1},
+        "contrast": {"weight": 1, "embedding": 3, "memory": 20, "negatives": 5},
+    },
+    "image_bank": {"size": 20, "replay_share": 0.25},
+    "generator_average": {"momentum": 0.9, "share": 0.25},
+    "generative_replay": {"share": 0.25, "latent_size": 3, "width": 2},
+    "schedule": {"epochs": 2, "iterations_per_epoch": 1},
 }
 
 
@@ -70,6 +126,7 @@ def test_going_on_from_any_epoch_ends_in_the_same_state(
             assert p.losses == q.losses
             assert p.class_entropy == q.class_entropy
             assert p.learning_rates == q.learning_rates
+            assert repr(p.collapse) == repr(q.collapse)  # an agreement may be NaN
             assert (p.stage, p.student_steps, p.generator_steps, p.images) == (
                 (q.stage, q.student_steps, q.generator_steps, q.images)
             )
@@ -150,33 +207,61 @@ def test_the_state_that_a_run_goes_on_from_is_not_changed_by_it(
     assert differences(given, whole.state(1)) == []
 
 
-def without(key: str) -> Callable[[State], Any]:
-    return lambda state: {name: value for name, value in state.items() if name != key}
+def without(*keys: str) -> Callable[[State], Any]:
+    """Take an entry out of a state, found by the keys on the way to it."""
+    return changed(*keys[:-1], by=lambda part: {k: part[k] for k in part if k != keys[-1]})
 
 
+def changed(*keys: str, by: Callable[[Any], Any]) -> Callable[[State], Any]:
+    """Change what lies at the end of a way of keys."""
+
+    def change(state: Any) -> Any:
+        if not keys:
+            return by(state)
+        return {**state, keys[0]: changed(*keys[1:], by=by)(state[keys[0]])}
+
+    return change
+
+
+def none(_part: Any) -> None:
+    return None
+
+
+READ = {
+    "student": ("network", "objective", "optimiser", "steps"),
+    "synthesis": ("generator", "optimiser", "objective", "terms_optimiser", "average", "steps"),
+    "data": ("bank", "memory", "memory_optimiser"),
+    "watch": ("best", "run", "images"),
+    "random": ("source", "host_source", "torch"),
+    "epoch": (),
+}
 DAMAGES: dict[str, Callable[[State], Any]] = {
-    **{f"no {key}": without(key) for key in (
-        "student",
-        "generator",
-        "student_optimiser",
-        "generator_optimiser",
-        "image_bank",
-        "random",
-        "epoch",
-        "student_steps",
-    )},
+    **{f"no {key}": without(key) for key in READ},
+    **{f"no {key} {part}": without(key, part) for key, parts in READ.items() for part in parts},
     "empty": lambda state: {},
     "a list": lambda state: [1, 2],
-    "bank is none": lambda state: {**state, "image_bank": None},
-    "student is none": lambda state: {**state, "student": None},
-    "optimiser is none": lambda state: {**state, "student_optimiser": None},
-    "optimiser of the other": lambda state: {
-        **state, "student_optimiser": state["generator_optimiser"]
-    },
-    "random state is short": lambda state: {
-        **state, "random": {**state["random"], "source": state["random"]["source"][:9]}
-    },
-}  # fmt: skip
+    "bank is none": changed("data", "bank", by=none),
+    "student is none": changed("student", by=none),
+    "weights are none": changed("student", "network", by=none),
+    "optimiser is none": changed("student", "optimiser", by=none),
+    "average is none": changed("synthesis", "average", by=none),
+    "memory is none": changed("data", "memory", by=none),
+    "images of the watch are none": changed("watch", "images", by=none),
+    "optimiser of the other": lambda state: changed(
+        "student", "optimiser", by=lambda _own: state["synthesis"]["optimiser"]
+    )(state),
+    "random state is short": changed("random", "source", by=lambda numbers: numbers[:9]),
+}
+
+
+def test_the_damages_are_of_all_that_a_state_holds(
+    make_config: Make, record: Record, teacher: nn.Module
+) -> None:
+    state = record(make_config(**EVERYTHING), teacher).state(1)
+    parts = {key: tuple(part) if isinstance(part, dict) else () for key, part in state.items()}
+    assert {key: sorted(part) for key, part in parts.items()} == {
+        key: sorted(part) for key, part in READ.items()
+    }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -187,10 +272,11 @@ def test_a_wrong_state_is_a_checkpoint_error(
     inputs: InputSpecification,
     damage: str,
 ) -> None:
-    config = make_config(image_bank={"size": 20}, schedule={"epochs": 2})
+    config = make_config(**EVERYTHING)
     state = record(config, teacher).state(1)
-    with pytest.raises(CheckpointError, match="does not fit the configuration"):
+    with pytest.raises(CheckpointError, match="does not fit the configuration") as caught:
         distil(config, teacher, inputs, restore=DAMAGES[damage](state))
+    assert len(str(caught.value).splitlines()) == 1
     assert all(p.requires_grad for p in teacher.parameters())
 
 
@@ -201,6 +287,13 @@ def test_a_wrong_state_is_a_checkpoint_error(
         {"student": {"architecture": "resnet8"}},
         {"generator": {"width": 4}},
         {"generator": {"conditioning": "none"}},
+        {"generator_average": {"momentum": 0.9}},
+        {"generative_replay": {"share": 0.5}},
+        {"image_bank": {"size": 20}},
+        rounds(),
+        rounds(optimise="pixels"),
+        {"generator_objective": {"contrast": {"weight": 1}}},
+        {"student_objective": {"semantic_contrast": {"weight": 1}}},
     ],
     ids=str,
 )

@@ -9,11 +9,13 @@ import torch
 from dfkd_tune.distillation import (
     Generator,
     GeneratorConfig,
+    ImageBank,
     build_generator,
     image_grid,
     sample_per_class,
     to_pixels,
 )
+from dfkd_tune.distillation._samples import newest_per_class
 from dfkd_tune.inputs import InputSpecification
 
 INPUTS = InputSpecification(
@@ -33,8 +35,8 @@ def test_to_pixels_undoes_the_normalisation_and_clips() -> None:
     found = to_pixels(images, INPUTS)
     assert not found.requires_grad
     assert found.numpy() == pytest.approx(pixels, abs=1e-6)
-    assert to_pixels(torch.full((1, 2, 4, 8), 99.0), INPUTS).unique().tolist() == [1]
-    assert to_pixels(torch.full((1, 2, 4, 8), -99.0), INPUTS).unique().tolist() == [0]
+    assert bool((to_pixels(torch.full((1, 2, 4, 8), 99.0), INPUTS) == 1).all())
+    assert bool((to_pixels(torch.full((1, 2, 4, 8), -99.0), INPUTS) == 0).all())
 
 
 def test_samples_are_pixels_in_rows_of_classes() -> None:
@@ -107,3 +109,19 @@ def test_grid_shows_the_first_of_other_channels_in_grey(channels: int) -> None:
 
 def test_grid_without_gap_is_the_images_alone() -> None:
     assert image_grid(torch.zeros(2, 5, 1, 4, 3), gap=0).size == (15, 8)
+
+
+def test_the_newest_kept_images_of_each_class_with_grey_where_there_are_fewer() -> None:
+    bank = ImageBank(10, INPUTS, torch.device("cpu"))
+    pixels = torch.tensor([0.125, 0.25, 0.75, 1.0]).view(-1, 1, 1, 1).expand(-1, *INPUTS.shape)
+    mean, std = (torch.tensor(x).view(-1, 1, 1) for x in (INPUTS.mean, INPUTS.std))
+    bank.add((pixels - mean) / std, torch.tensor([0, 2, 0, 0]))
+    found = newest_per_class(bank, 2, INPUTS)
+    assert found.shape == (2, 3, *INPUTS.shape)
+    expected = torch.tensor([[1.0, 0.5, 0.25], [0.75, 0.5, 0.5]])
+    assert torch.allclose(found, expected.view(2, 3, 1, 1, 1).expand_as(found), atol=1e-3)
+
+
+def test_of_an_empty_bank_there_is_grey_to_see() -> None:
+    bank = ImageBank(10, INPUTS, torch.device("cpu"))
+    assert bool((newest_per_class(bank, 2, INPUTS) == 0.5).all())

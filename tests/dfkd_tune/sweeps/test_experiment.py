@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 
+from dfkd_tune.distillation import METHODS
 from dfkd_tune.errors import ExperimentError
-from dfkd_tune.sweeps import override, read_experiment_file, resolve_experiment, resolve_suite
+from dfkd_tune.sweeps import (
+    comparison_of_methods,
+    override,
+    read_experiment_file,
+    resolve_experiment,
+    resolve_suite,
+)
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -19,8 +26,20 @@ def message(raw: dict[str, Any]) -> str:
 
 def test_the_shipped_experiments_are_valid() -> None:
     files = {file.stem: file for file in (REPOSITORY / "experiments").glob("*.yaml")}
-    assert set(files) == {"digits", "six_benchmarks"}
+    assert set(files) == {"digits", "methods_digits", "six_benchmarks"}
     resolve_experiment(read_experiment_file(files["digits"]), "digits.yaml")
+
+
+def test_the_shipped_comparison_gives_every_method_one_budget() -> None:
+    raw = read_experiment_file(REPOSITORY / "experiments" / "methods_digits.yaml")
+    _, comparison = comparison_of_methods(raw, "methods.yaml", [], 2)
+    assert [variant.name for variant in comparison.variants] == list(METHODS)
+    assert len(comparison.trials) == 2 * len(METHODS)
+    steps = {t.configuration.schedule.total_student_steps for t in comparison.trials}
+    assert steps == {14 * 80}
+    assert {t.configuration.schedule.batch_size for t in comparison.trials} == {64}
+    seeds = {t.configuration.seed for t in comparison.trials}
+    assert len(seeds) == 2
 
 
 def test_the_shipped_suite_lacks_nothing_but_its_images(

@@ -1,0 +1,62 @@
+"""Kept synthetic images, from which the student also samples."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfkd_tune.inputs import InputSpecification
+
+
+class ImageBank:
+    """A ring of the newest synthetic images and their preset labels, in half precision.
+
+    Args:
+        size: images that it holds at most; at least 1.
+        inputs: shape of an image.
+        device: where it is kept.
+    """
+
+    def __init__(self, size: int, inputs: InputSpecification, device: torch.device) -> None:
+        self.size = size
+        self.filled = 0
+        self._next = 0
+        self._images = torch.zeros(size, *inputs.shape, dtype=torch.float16, device=device)
+        self._labels = torch.zeros(size, dtype=torch.int64, device=device)
+
+    def add(self, images: Tensor, labels: Tensor) -> None:
+        """Keep images `(N, C, H, W)` and labels `(N,)`, over the oldest where it is full."""
+        images, labels = images[-self.size :], labels[-self.size :]
+        places = (torch.arange(len(labels), device=labels.device) + self._next) % self.size
+        self._images[places] = images.detach().to(self._images.dtype)
+        self._labels[places] = labels
+        self._next = (self._next + len(labels)) % self.size
+        self.filled = min(self.size, self.filled + len(labels))
+
+    def sample(self, count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw `count` images and labels with replacement; the bank must not be empty."""
+        chosen = torch.randint(self.filled, (count,), generator=source, device=self._labels.device)
+        return self._images[chosen].float(), self._labels[chosen]
+
+    def newest(self, label: int, count: int) -> Tensor:
+        """At most `count` of the newest images with a label, `(n, C, H, W)`, newest first."""
+        ages = torch.arange(self.filled, device=self._labels.device)
+        # The newest lies before the place that is written next.
+        places = (self._next - 1 - ages) % max(1, self.filled)
+        found = places[self._labels[places] == label][:count]
+        return self._images[found].float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on."""
+        return {
+            "images": self._images[: self.filled].clone(),
+            "labels": self._labels[: self.filled].clone(),
+            "next": self._next,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.filled = len(state["labels"])
+        self._images[: self.filled] = state["images"].to(self._images.device)
+        self._labels[: self.filled] = state["labels"].to(self._labels.device)
+        self._next = state["next"]

@@ -1,0 +1,151 @@
+"""A comparison in numbers: every variant over its seeds, beside the first one."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dfkd_tune.published import PublishedResult, published_results
+from reports.collect import RunData, TrialData
+from reports.configuration import benchmark_name
+
+LAST = 5
+"""Epochs of the mean at a trial's end, as the field reports it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Mean and spread over seeds.
+
+    Args:
+        mean: NaN where there is no value.
+        deviation: sample standard deviation; NaN for fewer than two values.
+        count: values.
+    """
+
+    mean: float
+    deviation: float
+    count: int
+
+    def words(self, unit: str) -> str:
+        """For people, such as `98.1 ± 0.3 %`."""
+        if not self.count:
+            return "none"
+        text = f"{self.mean:.1f}"
+        return text + ("" if self.count < 2 else f" ± {self.deviation:.1f}") + unit
+
+
+def spread_of(values: Iterable[float]) -> Spread:
+    """Mean and sample standard deviation."""
+    found = list(values)
+    return Spread(
+        mean=statistics.fmean(found) if found else math.nan,
+        deviation=statistics.stdev(found) if len(found) > 1 else math.nan,
+        count=len(found),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantRow:
+    """One variant over its seeds; percent where not said otherwise.
+
+    Args:
+        variant: name.
+        words: what is changed in it.
+        seeds: distillations that were to be.
+        complete: those that trained their whole budget.
+        lost: those that diverged or collapsed.
+        relative: relative accuracy on the test split.
+        test: test accuracy of the student.
+        difference: of the mean relative accuracy from the first variant's, points; None for it.
+        last, best, tail: the search objective's value at the last epoch, at its best, and the mean
+            of the last five evaluated epochs.
+        seconds: wall seconds of a distillation.
+        published: figures of the benchmark that stand for this variant.
+    """
+
+    variant: str
+    words: str
+    seeds: int
+    complete: int
+    lost: int
+    relative: Spread
+    test: Spread
+    difference: float | None
+    last: Spread
+    best: Spread
+    tail: Spread
+    seconds: Spread
+    published: tuple[PublishedResult, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers; None for what there is none of."""
+
+        def plain(spread: Spread) -> dict[str, float | int | None]:
+            return {
+                "mean": None if math.isnan(spread.mean) else spread.mean,
+                "deviation": None if math.isnan(spread.deviation) else spread.deviation,
+                "count": spread.count,
+            }
+
+        names = ("relative", "test", "last", "best", "tail", "seconds")
+        return {
+            "variant": self.variant,
+            "seeds": self.seeds,
+            "complete": self.complete,
+            "lost": self.lost,
+            **{name: plain(getattr(self, name)) for name in names},
+        }
+
+
+def compare_variants(run: RunData) -> tuple[VariantRow, ...]:
+    """The rows of a comparison, in its order; empty where the run is none.
+
+    Args:
+        run: the run's records.
+    """
+    comparison = run.experiment.get("comparison")
+    if run.run.kind != "comparison" or not isinstance(comparison, Mapping):
+        return ()
+    results = published_results(benchmark_name(run) or "")
+    rows: list[VariantRow] = []
+    for variant in comparison.get("variants", []):
+        trials = [t for t in run.trials if t.trial and t.trial.variant == variant["name"]]
+        row = _row(variant, trials, int(comparison.get("seeds", 0)), results)
+        first = rows[0].relative.mean if rows else math.nan
+        gap = row.relative.mean - first
+        rows.append(row if math.isnan(gap) else VariantRow(**{**vars(row), "difference": gap}))
+    return tuple(rows)
+
+
+def _row(
+    variant: Mapping[str, Any],
+    trials: list[TrialData],
+    seeds: int,
+    results: tuple[PublishedResult, ...],
+) -> VariantRow:
+    complete = [trial for trial in trials if trial.state == "complete"]
+    tests = [trial.test for trial in complete if trial.test is not None]
+    values = [
+        [100 * epoch.value for epoch in trial.evaluated if epoch.value is not None]
+        for trial in complete
+    ]
+    values = [each for each in values if each]
+    return VariantRow(
+        variant=str(variant["name"]),
+        words=str(variant.get("words", "")),
+        seeds=seeds,
+        complete=len(complete),
+        lost=sum(trial.state in {"diverged", "collapsed"} for trial in trials),
+        relative=spread_of(
+            test.relative_accuracy for test in tests if not math.isnan(test.relative_accuracy)
+        ),
+        test=spread_of(100 * test.student_accuracy for test in tests),
+        difference=None,
+        last=spread_of(each[-1] for each in values),
+        best=spread_of(max(each) for each in values),
+        tail=spread_of(statistics.fmean(each[-LAST:]) for each in values),
+        seconds=spread_of(trial.seconds for trial in complete),
+        published=tuple(r for r in results if r.method == variant.get("published")),
+    )
