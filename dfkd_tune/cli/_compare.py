@@ -3,6 +3,7 @@
 They import what they need when they are called, so that `--help` need not wait for PyTorch and Ray.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,10 +42,8 @@ def ablate(
     from dfkd_tune.cli._experiment import resolved_from
     from dfkd_tune.sweeps import ablation, read_experiment_file
 
-    known = read_experiment_file(experiment).get("name")
-    resolved = resolved_from(
-        experiment, name=name or f"{known}-ablation", storage=storage, epochs=epochs
-    )
+    name = name or _own_name(read_experiment_file(experiment), "ablation")
+    resolved = resolved_from(experiment, name=name, storage=storage, epochs=epochs)
     _run(resolved, ablation(resolved, seeds), address, dry_run, as_json)
 
 
@@ -68,7 +67,7 @@ def compare(
     raw = override(
         raw,
         {
-            "name": name or f"{raw.get('name')}-methods",
+            "name": name or _own_name(raw, "methods"),
             "storage": None if storage is None else str(storage),
             "settings.schedule.epochs": epochs,
         },
@@ -106,6 +105,12 @@ def yardsticks(
     columns = ["the same network, trained", "test accuracy", "the student, relative to it"]
     print_table(console, "", columns, rows)
     console.print(f"report: {short(files.html)}", highlight=False, soft_wrap=True)
+
+
+def _own_name(raw: Mapping[str, Any], what: str) -> str | None:
+    """The experiment's name and what is done with it; None where it has none, which is an error."""
+    known = raw.get("name")
+    return f"{known}-{what}" if isinstance(known, str) else None
 
 
 def _run(resolved: Any, comparison: Any, address: str | None, dry_run: bool, as_json: bool) -> None:

@@ -134,6 +134,7 @@ class RecordedTrials(Searcher):
 
     def propose(self) -> str | None:
         """Record a new trial and give its name; None where there is none left."""
+        # A search proposes, a comparison reads its list.
         raise NotImplementedError
 
     def hear(self, folder: TrialFolder) -> None:

@@ -217,6 +217,26 @@ ADI = _method(
     },
 )
 
+_DFQ_SECTIONS: dict[str, Any] = {
+    "generator": _PEER_GENERATOR,
+    "generator_objective": {
+        "pseudo_label": {"weight": 1.0, "form": "entropy"},
+        "bn_statistics": {"weight": 1.0},
+        "information_entropy": {"weight": 20.0},
+        "adversarial": {"weight": 1.0},
+    },
+    "student_objective": {"kd": {"weight": 1.0, "temperature": 1.0}},
+    "student_optimiser": {"weight_decay": 1e-4},
+    "schedule": {
+        "epochs": 200,
+        "iterations_per_epoch": 40,
+        "generator_steps": 1,
+        "student_steps": 10,
+        "batch_size": 256,
+        "student_mode_in_generator_step": "eval",
+    },
+}
+
 DFQ = _method(
     "dfq",
     "Data-free quantisation with adversarial distillation, as a distillation",
@@ -225,24 +245,9 @@ DFQ = _method(
     "balance of the batch; weights and steps as in the tables that the two papers compare "
     "with (the CMI scripts): 1, 1, 1, 20, 1 and 10 steps, batch 256. The certainty is the "
     "entropy of each answer, as in the paper.",
-    generator=_PEER_GENERATOR,
-    generator_objective={
-        "pseudo_label": {"weight": 1.0, "form": "entropy"},
-        "bn_statistics": {"weight": 1.0},
-        "information_entropy": {"weight": 20.0},
-        "adversarial": {"weight": 1.0},
-    },
-    student_objective={"kd": {"weight": 1.0, "temperature": 1.0}},
-    student_optimiser={"weight_decay": 1e-4},
-    schedule={
-        "epochs": 200,
-        "iterations_per_epoch": 40,
-        "generator_steps": 1,
-        "student_steps": 10,
-        "batch_size": 256,
-        "student_mode_in_generator_step": "eval",
-    },
+    **_DFQ_SECTIONS,
 )
+
 
 MAD = _method(
     "mad",
@@ -251,25 +256,10 @@ MAD = _method(
     "Published: a moving average of the generator at 0.95, from which the student also "
     "learns. Inferred: the other terms and the steps are DFQ's, of which it is told as an "
     "addition; half of each batch is of the average.",
-    generator=_PEER_GENERATOR,
-    generator_objective={
-        "pseudo_label": {"weight": 1.0, "form": "entropy"},
-        "bn_statistics": {"weight": 1.0},
-        "information_entropy": {"weight": 20.0},
-        "adversarial": {"weight": 1.0},
-    },
-    student_objective={"kd": {"weight": 1.0, "temperature": 1.0}},
+    **_DFQ_SECTIONS,
     generator_average={"momentum": 0.95, "share": 0.5},
-    student_optimiser={"weight_decay": 1e-4},
-    schedule={
-        "epochs": 200,
-        "iterations_per_epoch": 40,
-        "generator_steps": 1,
-        "student_steps": 10,
-        "batch_size": 256,
-        "student_mode_in_generator_step": "eval",
-    },
 )
+
 
 CMI = _method(
     "cmi",

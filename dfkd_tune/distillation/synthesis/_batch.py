@@ -22,10 +22,6 @@ class Batch:
         """Number of images."""
         return len(self.labels)
 
-    def first(self, count: int) -> "Batch":
-        """The first of the images."""
-        return Batch(images=self.images[:count], labels=self.labels[:count])
-
 
 def joined(parts: list[Batch]) -> Batch:
     """One batch of several."""

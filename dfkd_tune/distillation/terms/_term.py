@@ -46,6 +46,7 @@ class TermModule(nn.Module):
 
     def forward(self, step: Step) -> Tensor:
         """The unweighted loss of a step, a scalar."""
+        # Every term says what it computes.
         raise NotImplementedError
 
     def synthesised(self, step: Step) -> None:
