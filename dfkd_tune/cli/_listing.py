@@ -22,7 +22,7 @@ def listed(kind: str) -> list[dict[str, Any]]:
     """
     if kind == "methods":
         return [
-            {"method": m.name, "title": m.title, "source": m.source, "space": m.space}
+            {"method": m.name, "title": m.title, "source": m.source, "note": m.note}
             for m in METHODS.values()
         ]
     if kind == "benchmarks":
