@@ -1,6 +1,7 @@
 """What is searched: spaces as data, walked by Optuna define-by-run."""
 
 from search_spaces._dimensions import (
+    METHOD_KEY,
     OFF,
     ON,
     Condition,
@@ -13,6 +14,7 @@ from search_spaces._registry import SPACES, get_space
 from search_spaces._students import students_for
 
 __all__ = [
+    "METHOD_KEY",
     "OFF",
     "ON",
     "SPACES",

@@ -22,6 +22,7 @@ Value = str | int | float
 Kind = Literal["float", "int", "choice"]
 ON, OFF = "on", "off"
 STUDENT_KEY = "student.architecture"
+METHOD_KEY = "method"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,10 @@ class Dimension:
         log: searched on a logarithmic scale.
         choices: for choice.
         switch: a weight that may also be 0: Optuna asks `KEY?` on or off first.
-        condition: where it applies.
+        condition: where it applies; it names a parameter, not a key.
         source: where the range comes from.
+        method: in a space over several methods, the one that it belongs to; asked only where that
+            is chosen, under a name of its own.
     """
 
     key: str
@@ -60,11 +63,31 @@ class Dimension:
     switch: bool = False
     condition: Condition | None = None
     source: str = ""
+    method: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of its parameter: the key, such as `dfq/schedule.generator_steps` for a method."""
+        return f"{self.method}/{self.key}" if self.method else self.key
 
     @property
     def switch_key(self) -> str:
         """Name of the switch's own parameter."""
-        return f"{self.key}?"
+        return f"{self.name}?"
+
+    def of_method(self, method: str) -> "Dimension":
+        """The same, as part of a space over several methods."""
+        condition = self.condition
+        if condition is not None:
+            condition = replace(condition, key=f"{method}/{condition.key}")
+        return replace(self, method=method, condition=condition)
+
+    def condition_text(self) -> str:
+        """Where it applies, for people; empty where it always does."""
+        parts = [f"{METHOD_KEY} is {self.method}"] if self.method else []
+        if self.condition is not None:
+            parts.append(str(self.condition))
+        return " and ".join(parts)
 
     def distribution(self) -> BaseDistribution:
         """The range as Optuna states it."""
@@ -128,11 +151,19 @@ class SearchSpace:
         for dimension in self.dimensions:
             if dimension.switch:
                 result[dimension.switch_key] = CategoricalDistribution((OFF, ON))
-            result[dimension.key] = dimension.distribution()
+            result[dimension.name] = dimension.distribution()
         return result
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it searches over; empty where it is of one method."""
+        choices = (d.choices for d in self.dimensions if d.key == METHOD_KEY)
+        return tuple(str(name) for name in next(choices, ()))
 
     def _applies(self, dimension: Dimension, params: Mapping[str, Any]) -> bool:
         """Whether a dimension's condition holds for what was asked before it, or is fixed."""
+        if dimension.method and params.get(METHOD_KEY) != dimension.method:
+            return False
         condition = dimension.condition
         if condition is None:
             return True
@@ -178,11 +209,11 @@ class SearchSpace:
                     continue
             if not dimension.holds(value):
                 problems.append(
-                    f"{dimension.key}: the recipe's value {value!r} is outside the range "
+                    f"{dimension.name}: the recipe's value {value!r} is outside the range "
                     f"{dimension.range_text()}; widen space.ranges, or set another value in "
                     f"settings"
                 )
-            params[dimension.key] = value
+            params[dimension.name] = value
         if problems:
             raise SpaceError(problems)
         return params
@@ -190,26 +221,37 @@ class SearchSpace:
     def configuration(
         self, base: DistillationConfig, params: Mapping[str, Any]
     ) -> DistillationConfig:
-        """The configuration of a trial: the base with the trial's parameters in place."""
-        values: dict[str, Any] = dict(self.fixed)
+        """The configuration of a trial: the base with the trial's parameters in place.
+
+        Args:
+            base: the recipe with the experiment's settings; in a space over methods, of the method
+                that the parameters name.
+            params: of the trial.
+        """
+        values: dict[str, Any] = {}
+        for name, value in self.fixed.items():
+            method, _, key = name.rpartition("/")
+            if method in ("", base.method):
+                values[key] = value
         for dimension in self.dimensions:
             if dimension.switch and params.get(dimension.switch_key) == OFF:
                 values[dimension.key] = 0.0
-            elif dimension.key in params:
-                values[dimension.key] = params[dimension.key]
+            elif dimension.name in params:
+                values[dimension.key] = params[dimension.name]
         return with_values(base, values)
 
     def with_ranges(self, ranges: Mapping[str, Any]) -> "SearchSpace":
         """The space with ranges of an experiment file in place of its own.
 
         Args:
-            ranges: by key: `{low, high}` or `{choices}` narrows or widens, `{switch: false}` takes
-                the choice of 0 away; a plain value fixes.
+            ranges: by name: `{low, high}` or `{choices}` narrows or widens, `{switch: false}` takes
+                the choice of 0 away; a plain value fixes. Choices of `method` also take away the
+                dimensions of the other methods.
 
         Raises:
             SpaceError: if a key is no dimension, or a range does not suit it; all are named.
         """
-        known = {dimension.key: dimension for dimension in self.dimensions}
+        known = {dimension.name: dimension for dimension in self.dimensions}
         problems = []
         fixed: dict[str, Value | bool] = dict(self.fixed)
         changed = dict(known)
@@ -229,21 +271,25 @@ class SearchSpace:
                 del changed[key]
         if problems:
             raise SpaceError(problems)
-        return replace(self, dimensions=tuple(changed.values()), fixed=fixed)
+        space = replace(self, dimensions=tuple(changed.values()), fixed=fixed)
+        kept = ("", *space.methods)
+        return replace(space, dimensions=tuple(d for d in space.dimensions if d.method in kept))
 
 
 def _suggest(trial: optuna.trial.BaseTrial, dimension: Dimension) -> None:
-    key = dimension.key
+    name = dimension.name
     if dimension.kind == "choice":
-        trial.suggest_categorical(key, dimension.choices)
+        trial.suggest_categorical(name, dimension.choices)
     elif dimension.kind == "int":
-        trial.suggest_int(key, int(dimension.low), int(dimension.high), log=dimension.log)
+        trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
     else:
-        trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+        trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
 
 
 def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
     if not isinstance(given, Mapping):
+        if dimension.key == METHOD_KEY:
+            raise ValueError(f"got {given!r}; give {{choices: [...]}}, or the method's own space")
         if isinstance(given, bool) or not isinstance(given, str | int | float):
             raise ValueError(f"got {given!r}; give {{low, high}}, {{choices}} or one value")
         if dimension.kind != "choice" and isinstance(given, str):
@@ -263,6 +309,10 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
             raise ValueError(f"choices {choices!r} may hold text and numbers only")
         if len({str(choice) for choice in choices}) < len(choices):
             raise ValueError(f"choices {choices!r} name a value twice")
+        beyond = [choice for choice in choices if choice not in dimension.choices]
+        if dimension.key == METHOD_KEY and beyond:
+            meant = did_you_mean(str(beyond[0]), [str(name) for name in dimension.choices])
+            raise ValueError(f"no method {beyond[0]!r}; {meant}")
         return replace(dimension, choices=tuple(choices))
     low, high = given.get("low", dimension.low), given.get("high", dimension.high)
     for name, value in (("low", low), ("high", high)):

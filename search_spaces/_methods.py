@@ -1,7 +1,7 @@
 """The space of every method: its own weights and knobs, with ranges that hold what is published."""
 
 from dfkd_tune.distillation import METHODS
-from search_spaces._dimensions import Dimension, SearchSpace
+from search_spaces._dimensions import METHOD_KEY, Dimension, SearchSpace
 from search_spaces._pieces import (
     CONDITIONING,
     GENERATOR,
@@ -188,3 +188,24 @@ METHOD_SPACES: tuple[SearchSpace, ...] = (
         *_RATES,
     ),
 )
+
+
+def _over(spaces: tuple[SearchSpace, ...]) -> SearchSpace:
+    """The space over methods: which one, the student that all share, and then each one's own."""
+    return SearchSpace(
+        name="methods",
+        title="over all methods: which one, and its own weights and knobs",
+        dimensions=(
+            choice(METHOD_KEY, (space.name for space in spaces), "all methods of this project"),
+            *STUDENT,
+            *(
+                dimension.of_method(space.name)
+                for space in spaces
+                for dimension in space.dimensions
+                if dimension not in STUDENT
+            ),
+        ),
+    )
+
+
+SPACE_OVER_METHODS = _over(METHOD_SPACES)

@@ -2,9 +2,11 @@
 
 from dfkd_tune.errors import unknown_name
 from search_spaces._dimensions import SearchSpace
-from search_spaces._methods import METHOD_SPACES
+from search_spaces._methods import METHOD_SPACES, SPACE_OVER_METHODS
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in METHOD_SPACES}
+SPACES: dict[str, SearchSpace] = {
+    space.name: space for space in (*METHOD_SPACES, SPACE_OVER_METHODS)
+}
 
 
 def get_space(name: str) -> SearchSpace:

@@ -1,11 +1,13 @@
 """What `sweep` and `distill` do with an experiment; loads PyTorch and Ray."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from dfkd_tune.cli._output import command_line, say_how_to_go_on
+from dfkd_tune.distillation import METHODS
 from dfkd_tune.errors import CollapsedError, DfkdTuneError, DivergedError, UsageError
 from dfkd_tune.records import EpochRecord, RunFolder
 from dfkd_tune.sweeps import (
@@ -74,15 +76,29 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
     return {
         "run folder": str(experiment.storage.absolute() / experiment.name),
         "benchmark": resolved.benchmark.title,
-        "method": f"{resolved.method.name} ({resolved.method.source})",
+        "method": ", ".join(f"{name} ({METHODS[name].source})" for name in resolved.bases),
         "trials": experiment.search.trials,
         "running": running,
         "a trial": f"{schedule.total_student_steps} student steps in {schedule.total_epochs} "
         f"epochs; may be stopped after {resolved.grace_student_steps}",
-        "searched": ", ".join(dimension.key for dimension in resolved.space.dimensions),
-        "first point": ", ".join(f"{k}={v}" for k, v in resolved.first_point.items()),
+        **_searched(resolved),
         "chosen by": resolved.objective.words,
     }
+
+
+def _searched(resolved: ResolvedExperiment) -> dict[str, str]:
+    """What is searched; over several methods, how much of each."""
+    dimensions = resolved.space.dimensions
+    common = [dimension.name for dimension in dimensions if not dimension.method]
+    if len(resolved.bases) > 1:
+        counts = Counter(dimension.method for dimension in dimensions if dimension.method)
+        own = [f"{count} settings of {method}" for method, count in counts.items()]
+        return {
+            "searched": ", ".join([*common, *own]),
+            "tried first": f"the recipe of each method: {', '.join(resolved.bases)}",
+        }
+    point = ", ".join(f"{name}={value}" for name, value in resolved.first_points[0].items())
+    return {"searched": ", ".join(common), "tried first": point}
 
 
 def audit_where_needed(run: RunFolder, resolved: ResolvedExperiment, console: Console) -> None:

@@ -53,9 +53,9 @@ def listed(kind: str) -> list[dict[str, Any]]:
     return [
         {
             "space": space.name,
-            "searches": dimension.key,
+            "searches": dimension.name,
             "range": dimension.range_text(),
-            "only where": str(dimension.condition or ""),
+            "only where": dimension.condition_text(),
             "source": dimension.source,
         }
         for space in SPACES.values()

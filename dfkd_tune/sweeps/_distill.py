@@ -91,7 +91,7 @@ def assignment_from_experiment(
             trial=TRIAL,
             number=0,
             origin="recipe",
-            parameters=dict(resolved.first_point),
+            parameters=dict(resolved.first_points[0]),
             configuration=resolved.base.model_dump(mode="json"),
             student_size=student_size(
                 resolved.base.student, resolved.benchmark.inputs, threads=allotment.cpus

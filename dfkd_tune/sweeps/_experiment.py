@@ -14,7 +14,7 @@ from dfkd_tune.errors import DfkdTuneError, ExperimentError, SpaceError, did_you
 from dfkd_tune.sweeps._experiment_checks import cross_checks
 from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._validation import validation_lines
-from search_spaces import SPACES, SearchSpace
+from search_spaces import METHOD_KEY, SPACES, SearchSpace
 from trainables import (
     SEARCH_OBJECTIVES,
     USUAL_OBJECTIVE,
@@ -32,17 +32,27 @@ class ResolvedExperiment:
         experiment: as written, with all defaults.
         benchmark: what it names.
         method: what it names.
-        base: the recipe with the experiment's settings: the first point tried.
+        bases: by method, the recipe with the experiment's settings; the experiment's own method
+            first, and alone where the space is of one method.
         space: with the experiment's ranges.
-        first_point: the parameters that stand for `base`.
+        first_points: the parameters that stand for the bases; empty where nothing is searched.
     """
 
     experiment: Experiment
     benchmark: Benchmark
     method: Method
-    base: DistillationConfig
+    bases: Mapping[str, DistillationConfig]
     space: SearchSpace
-    first_point: Mapping[str, Any]
+    first_points: tuple[Mapping[str, Any], ...]
+
+    @property
+    def base(self) -> DistillationConfig:
+        """The recipe of the experiment's own method, with its settings: the first point tried."""
+        return self.bases[self.method.name]
+
+    def base_of(self, parameters: Mapping[str, Any]) -> DistillationConfig:
+        """The recipe that a trial's parameters change."""
+        return self.bases[str(parameters.get(METHOD_KEY, self.method.name))]
 
     def identity_hash(self) -> str:
         """Hash of all that decides which trials the run may hold; not their number, nor where."""
@@ -57,7 +67,7 @@ class ResolvedExperiment:
                 "recipe": teacher_recipe(self.benchmark, teacher).model_dump(mode="json"),
                 "weights": str(teacher.weights) if teacher.weights else None,
             },
-            "base": self.base.model_dump(mode="json"),
+            "bases": [base.model_dump(mode="json") for base in self.bases.values()],
             "space": [repr(replace(d, source="")) for d in self.space.dimensions],
             "fixed": dict(self.space.fixed),
             "search": experiment.search.model_dump(mode="json", exclude={"trials", "time_budget"}),
@@ -80,9 +90,9 @@ class ResolvedExperiment:
             "recipe": self.base.model_dump(mode="json"),
             "dimensions": [
                 {
-                    "key": dimension.key,
+                    "key": dimension.name,
                     "range": dimension.range_text(),
-                    "condition": str(dimension.condition) if dimension.condition else "",
+                    "condition": dimension.condition_text(),
                     "source": dimension.source,
                 }
                 for dimension in self.space.dimensions
@@ -136,37 +146,39 @@ def resolve_experiment(
     method = METHODS.get(str(given))
     benchmark = _benchmark(raw, problems)
 
-    base = _base(raw, method, benchmark, problems)
     space = _space(raw, method, benchmark, problems)
-    first_point: Mapping[str, Any] = {}
+    bases = _bases(raw, method, space if searched else None, benchmark, problems)
+    first_points: list[Mapping[str, Any]] = []
     # Which students suit depends on the benchmark: without it, nothing can be said of ranges.
-    if (
-        searched
-        and base is not None
-        and space is not None
-        and (benchmark is not None or not problems)
-    ):
-        try:
-            base = space.configuration(base, {})
-            first_point = space.point(base)
-        except ValidationError as error:
-            problems += validation_lines(error, DistillationConfig, "space.ranges")
-        except SpaceError as error:
-            problems += error.problems
+    if searched and space is not None and (benchmark is not None or not problems):
+        for name, base in bases.items():
+            where_of = _ranges_of(name, bases)
+            try:
+                bases[name] = space.configuration(base, {})
+                first_points.append(space.point(bases[name]))
+            except ValidationError as error:
+                problems += validation_lines(error, DistillationConfig, where_of)
+            except SpaceError as error:
+                problems += error.problems
     if experiment is not None and benchmark is not None:
         problems += cross_checks(
-            experiment, benchmark, base, space if searched and not problems else None
+            experiment, benchmark, bases, space if searched and not problems else None
         )
-    if problems or not (experiment and benchmark and method and base and space):
+    problems = list(dict.fromkeys(problems))
+    if problems or not (experiment and benchmark and method and bases and space):
         raise ExperimentError(_message(where, problems))
     return ResolvedExperiment(
         experiment=experiment,
         benchmark=benchmark,
         method=method,
-        base=base,
+        bases=bases,
         space=space,
-        first_point=first_point,
+        first_points=tuple(first_points),
     )
+
+
+def _ranges_of(method: str, bases: Mapping[str, DistillationConfig]) -> str:
+    return "space.ranges" if len(bases) < 2 else f"space.ranges ({method})"
 
 
 def _message(where: str, problems: list[str]) -> str:
@@ -190,17 +202,45 @@ def _benchmark(raw: Mapping[str, Any], problems: list[str]) -> Benchmark | None:
     return None
 
 
-def _base(
+def _bases(
     raw: Mapping[str, Any],
     method: Method | None,
+    space: SearchSpace | None,
+    benchmark: Benchmark | None,
+    problems: list[str],
+) -> dict[str, DistillationConfig]:
+    """By method, its recipe with the settings and changes; the experiment's own method first."""
+    settings, changes = raw.get("settings") or {}, raw.get("changes") or {}
+    if method is None or not isinstance(settings, Mapping) or not isinstance(changes, Mapping):
+        return {}
+    if "method" in settings:
+        problems.append("settings.method: follows from method; take it out")
+    several = space.methods if space is not None else ()
+    if several and method.name not in several:
+        problems.append(
+            f"method: {method.name} is tried first, and is not among the choices of "
+            f"space.ranges.method; add it, or give another method"
+        )
+    bases: dict[str, DistillationConfig] = {}
+    for name in dict.fromkeys((method.name, *several)):
+        given = changes.get(name) or {}
+        if isinstance(given, Mapping):
+            base = _base(METHODS[name], merged(settings, given), benchmark, problems)
+            bases |= {} if base is None else {name: base}
+    problems += [
+        f"changes.{name}: no method '{name}'; {did_you_mean(str(name), METHODS)}"
+        for name in changes
+        if name not in METHODS
+    ]
+    return bases
+
+
+def _base(
+    method: Method,
+    settings: Mapping[str, Any],
     benchmark: Benchmark | None,
     problems: list[str],
 ) -> DistillationConfig | None:
-    settings = raw.get("settings", {})
-    if method is None or not isinstance(settings, Mapping):
-        return None
-    if "method" in settings:
-        problems.append("settings.method: follows from method; take it out")
     try:
         recipe = method.recipe
         if benchmark is not None:

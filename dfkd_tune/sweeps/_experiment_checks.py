@@ -1,5 +1,7 @@
 """What contradicts between the sections of an experiment, each of which is right by itself."""
 
+from collections.abc import Mapping
+
 from pydantic import ValidationError
 
 from dfkd_tune.benchmarks import Benchmark
@@ -8,14 +10,14 @@ from dfkd_tune.distillation import DistillationConfig, build_generator
 from dfkd_tune.errors import DfkdTuneError, UsageError
 from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._validation import validation_lines
-from search_spaces import SearchSpace
+from search_spaces import METHOD_KEY, SearchSpace
 from trainables import SEARCH_OBJECTIVES, TeacherConfig, teacher_network_config
 
 
 def cross_checks(
     experiment: Experiment,
     benchmark: Benchmark,
-    base: DistillationConfig | None,
+    bases: Mapping[str, DistillationConfig],
     space: SearchSpace | None,
 ) -> list[str]:
     """Check the sections of an experiment against each other.
@@ -23,7 +25,7 @@ def cross_checks(
     Args:
         experiment: whose sections are right, each by itself.
         benchmark: what it names.
-        base: the recipe with the experiment's settings; None where it is wrong.
+        bases: by method, the recipe with the experiment's settings; those that are right.
         space: with the experiment's ranges; None where anything is wrong so far.
 
     Returns:
@@ -37,40 +39,61 @@ def cross_checks(
             f" images, and benchmark '{benchmark.name}' has {benchmark.data}; take it out or give "
             f"the images"
         )
-    problems += _teacher_problems(experiment, benchmark, base, space)
-    scheduler = experiment.search.scheduler
-    if base is not None:
-        schedule, warmup = base.schedule, base.student_optimiser.warmup_epochs
-        grace = scheduler.grace_epochs
-        if warmup >= schedule.epochs:
-            problems.append(
-                f"settings.student_optimiser.warmup_epochs: {warmup} leaves nothing of "
-                f"settings.schedule.epochs {schedule.epochs}; lower it"
-            )
-        if scheduler.name == "asha" and grace is not None:
-            if grace <= warmup:
-                problems.append(
-                    f"search.scheduler.grace_epochs: {grace} does not outlast the student's "
-                    f"warm-up of {warmup} epochs; give at least {warmup + 1}"
-                )
-            if grace > schedule.epochs:
-                problems.append(
-                    f"search.scheduler.grace_epochs: {grace} is more than the "
-                    f"{schedule.epochs} epochs of a trial; lower it or set scheduler.name to none"
-                )
+    problems += _teacher_problems(experiment, benchmark, bases, space)
+    problems += _budget_problems(bases)
+    for base in bases.values():
+        problems += _schedule_problems(experiment, base)
         try:
             build_generator(base.generator, benchmark.inputs, seed=0)
         except UsageError as error:
             problems.append(f"settings.{error}")
-    if space is not None and base is not None:
-        problems += _choice_problems(space, base)
+        if space is not None:
+            problems += _choice_problems(space, base)
+    return problems
+
+
+def _budget_problems(bases: Mapping[str, DistillationConfig]) -> list[str]:
+    """Whether all methods have one budget: trials are compared at equal student steps."""
+    steps = {name: base.schedule.total_student_steps for name, base in bases.items()}
+    first = next(iter(steps), None)
+    return [
+        f"changes.{name}.schedule: comes to {count:,} student steps, and {first} to "
+        f"{steps[first]:,}; methods are searched at one budget: set epochs, iterations_per_epoch "
+        f"and student_steps in settings.schedule, or here"
+        for name, count in steps.items()
+        if first is not None and count != steps[first]
+    ]
+
+
+def _schedule_problems(experiment: Experiment, base: DistillationConfig) -> list[str]:
+    """Whether the warm-up and the grace of trials leave time for what comes after."""
+    problems = []
+    scheduler = experiment.search.scheduler
+    schedule, warmup = base.schedule, base.student_optimiser.warmup_epochs
+    grace = scheduler.grace_epochs
+    if warmup >= schedule.epochs:
+        problems.append(
+            f"settings.student_optimiser.warmup_epochs: {warmup} leaves nothing of "
+            f"settings.schedule.epochs {schedule.epochs}; lower it"
+        )
+    if scheduler.name == "asha" and grace is not None:
+        if grace <= warmup:
+            problems.append(
+                f"search.scheduler.grace_epochs: {grace} does not outlast the student's "
+                f"warm-up of {warmup} epochs; give at least {warmup + 1}"
+            )
+        if grace > schedule.epochs:
+            problems.append(
+                f"search.scheduler.grace_epochs: {grace} is more than the "
+                f"{schedule.epochs} epochs of a trial; lower it or set scheduler.name to none"
+            )
     return problems
 
 
 def _teacher_problems(
     experiment: Experiment,
     benchmark: Benchmark,
-    base: DistillationConfig | None,
+    bases: Mapping[str, DistillationConfig],
     space: SearchSpace | None,
 ) -> list[str]:
     """Whether the teacher can be built, and can serve what is asked of it."""
@@ -86,14 +109,16 @@ def _teacher_problems(
     has_statistics = bool(taps.batch_norms)
     taps.remove()
     key = "generator_objective.bn_statistics.weight"
-    if has_statistics or base is None:
+    if has_statistics:
         return []
     problems = []
     why = "the teacher has no BatchNorm layers, so it keeps no statistics to match"
-    if base.generator_objective.bn_statistics.weight > 0:
+    if any(base.generator_objective.bn_statistics.weight > 0 for base in bases.values()):
         problems.append(f"settings.{key}: {why}; set it to 0 and give another term a weight")
-    if space is not None and key in {dimension.key for dimension in space.dimensions}:
-        problems.append(f"space.ranges.{key}: {why}; fix it with the value 0")
+    for dimension in space.dimensions if space is not None else ():
+        if dimension.key == key:
+            name = dimension.name
+            problems.append(f"space.ranges.{name}: {why}; fix it with the value 0")
     return problems
 
 
@@ -101,13 +126,15 @@ def _choice_problems(space: SearchSpace, base: DistillationConfig) -> list[str]:
     """Whether every value of a widened choice makes a valid configuration."""
     problems = []
     for dimension in space.dimensions:
+        if dimension.key == METHOD_KEY or dimension.method not in ("", base.method):
+            continue
         values = (
             dimension.choices if dimension.kind == "choice" else (dimension.low, dimension.high)
         )
         for value in values:
             try:
-                space.configuration(base, {dimension.key: value})
+                space.configuration(base, {dimension.name: value})
             except ValidationError as error:
                 message = error.errors()[0]["msg"].removeprefix("Value error, ")
-                problems.append(f"space.ranges.{dimension.key}: {value!r}: {message}")
+                problems.append(f"space.ranges.{dimension.name}: {value!r}: {message}")
     return problems

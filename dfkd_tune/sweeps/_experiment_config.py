@@ -85,6 +85,10 @@ class Experiment(_Section):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="values in place of the recipe's, nested as it is"
     )
+    changes: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="by method, over the settings, where several are searched or compared",
+    )
     space: SpaceConfig = SpaceConfig()
     search: SearchConfig = SearchConfig()
     resources: ResourcesConfig = ResourcesConfig()

@@ -215,7 +215,7 @@ class RecordedSearch(RecordedTrials):
 
     Args:
         run: the run folder; its unfinished trials go on first.
-        resolved: experiment, space and first point.
+        resolved: experiment, space and first points.
         session: this start of the command.
         allotment: what a trial gets.
     """
@@ -234,13 +234,14 @@ class RecordedSearch(RecordedTrials):
             return None
         number = self.next_number
         self.study.sampler = sampler_for(search.sampler, search.seed, number, search.startup_trials)
-        if number == 0:
-            self.study.enqueue_trial(dict(resolved.first_point))
+        first = number < len(resolved.first_points)
+        if first:
+            self.study.enqueue_trial(dict(resolved.first_points[number]))
         proposed = self.study.ask()
         parameters = resolved.space.ask(proposed)
         name = self.record(
-            resolved.space.configuration(resolved.base, parameters),
-            origin="recipe" if number == 0 else "sampler",
+            resolved.space.configuration(resolved.base_of(parameters), parameters),
+            origin="recipe" if first else "sampler",
             parameters=parameters,
         )
         self.live[name] = proposed

@@ -1,5 +1,6 @@
 """Search spaces: every dimension is real, every point is a valid configuration."""
 
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -8,7 +9,7 @@ from optuna.trial import BaseTrial
 
 from dfkd_tune.distillation import METHODS, DistillationConfig, active_terms
 from dfkd_tune.errors import SpaceError, UnknownNameError
-from search_spaces import OFF, ON, SPACES, SearchSpace, get_key, get_space, with_values
+from search_spaces import METHOD_KEY, OFF, ON, SPACES, SearchSpace, get_key, get_space, with_values
 
 BASE = METHODS["cgdd"].recipe
 ADVERSARIAL = "generator_objective.adversarial"
@@ -26,8 +27,9 @@ def ask_fixed(space: SearchSpace, **values: Any) -> dict[str, Any]:
     return space.ask(trial)
 
 
-def recipe_of(space: SearchSpace) -> DistillationConfig:
-    return METHODS[space.name].recipe
+def recipe_of(space: SearchSpace, method: str = "") -> DistillationConfig:
+    """Of the space's method; where it has several, of the one named, or else of the first."""
+    return METHODS[method or (space.methods or (space.name,))[0]].recipe
 
 
 def asked(params: dict[str, Any], key: str) -> Any:
@@ -53,10 +55,10 @@ def test_an_unknown_space_is_answered_with_what_was_meant() -> None:
 def test_every_dimension_is_a_value_of_the_configuration_and_appears_once(
     space: SearchSpace,
 ) -> None:
-    keys = [dimension.key for dimension in space.dimensions]
-    assert len(set(keys)) == len(keys)
+    names = [dimension.name for dimension in space.dimensions]
+    assert len(set(names)) == len(names)
     for dimension in space.dimensions:
-        value = get_key(recipe_of(space), dimension.key)
+        value = get_key(recipe_of(space, dimension.method), dimension.key)
         kinds = {"float": float, "int": int, "choice": str | int | float}
         assert isinstance(value, kinds[dimension.kind]), dimension.key
         assert dimension.source, dimension.key
@@ -69,7 +71,7 @@ def test_every_bound_and_choice_is_a_valid_configuration(space: SearchSpace) -> 
             assert dimension.key.endswith(".weight")
             ends = (*ends, 0.0)
         for value in ends:
-            config = with_values(recipe_of(space), {dimension.key: value})
+            config = with_values(recipe_of(space, dimension.method), {dimension.key: value})
             assert get_key(config, dimension.key) == value
 
 
@@ -93,7 +95,7 @@ def test_conditions_name_earlier_dimensions_and_values_that_they_can_have(
             assert str(dimension.condition).startswith(f"{dimension.condition.key} is ")
         if dimension.switch:
             known[dimension.switch_key] = (ON, OFF)
-        known[dimension.key] = dimension.choices
+        known[dimension.name] = dimension.choices
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -119,32 +121,34 @@ def test_a_recipe_as_first_trial_is_asked_back_unchanged(space: SearchSpace) -> 
 def test_random_points_are_valid_configurations_with_applicable_parameters_alone(
     space: SearchSpace,
 ) -> None:
-    distributions, base = space.distributions(), recipe_of(space)
+    distributions = space.distributions()
     seen: dict[str, set[Any]] = {}
-    for params in asks(space, 200):
+    for params in asks(space, 200 * max(1, len(space.methods))):
+        base = recipe_of(space, params.get(METHOD_KEY, ""))
         config = space.configuration(base, params)
         assert isinstance(config, DistillationConfig)
         assert params.keys() <= distributions.keys()
         for dimension in space.dimensions:
             condition = dimension.condition
             applies = condition is None or asked(params, condition.key) in condition.values
+            applies = applies and dimension.method in ("", params.get(METHOD_KEY))
             off = dimension.switch and params.get(dimension.switch_key) == OFF
-            assert (dimension.key in params) is (applies and not off), dimension.key
+            assert (dimension.name in params) is (applies and not off), dimension.name
             if dimension.switch:
                 assert (dimension.switch_key in params) is applies
-            if dimension.key in params:
-                assert dimension.holds(params[dimension.key])
-                assert get_key(config, dimension.key) == params[dimension.key]
+            if dimension.name in params:
+                assert dimension.holds(params[dimension.name])
+                assert get_key(config, dimension.key) == params[dimension.name]
             elif off:
                 assert get_key(config, dimension.key) == 0
-            else:
+            elif not dimension.method:
                 assert get_key(config, dimension.key) == get_key(base, dimension.key)
             if dimension.kind == "choice" and applies:
-                seen.setdefault(dimension.key, set()).add(params[dimension.key])
+                seen.setdefault(dimension.name, set()).add(params[dimension.name])
         assert space.point(config) == params
     for dimension in space.dimensions:
         if dimension.kind == "choice":
-            assert seen[dimension.key] == set(dimension.choices)
+            assert seen[dimension.name] == set(dimension.choices)
 
 
 def test_a_switch_that_is_off_takes_the_term_away() -> None:
@@ -205,3 +209,63 @@ def test_a_condition_on_a_switch_follows_the_switch(switch: str) -> None:
     asked = ask_fixed(space, **values)
     assert (f"{ADVERSARIAL}.weight" in asked) is (switch == ON)
     assert (f"{ADVERSARIAL}.divergence" in asked) is (switch == ON)
+
+
+# ---------------------------------------------------------------- over methods
+
+
+def test_the_space_over_methods_holds_every_method_and_all_of_its_own_space() -> None:
+    space = get_space("methods")
+    assert space.methods == tuple(METHODS)
+    shared = [d.name for d in space.dimensions if not d.method]
+    assert shared == ["method", "student.architecture", "student.width"]
+    for name in METHODS:
+        own = [replace(d, condition=None) for d in get_space(name).dimensions]
+        here = [
+            replace(d, method="", condition=None)
+            for d in space.dimensions
+            if d.method == name or d.key.startswith("student.")
+        ]
+        assert here == own
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_recipe_is_a_point_of_the_space_over_methods(name: str) -> None:
+    recipe = METHODS[name].recipe
+    space = get_space("methods")
+    point = space.point(recipe)
+    assert point["method"] == name
+    assert {key.partition("/")[0] for key in point if "/" in key} == {name}
+    assert space.configuration(recipe, point) == recipe
+    assert ask_fixed(space, **point) == point
+    own = get_space(name).point(recipe)
+    assert {key.removeprefix(f"{name}/"): v for key, v in point.items() if key != "method"} == own
+
+
+def test_choices_of_the_method_take_the_other_methods_away_and_fix_by_method() -> None:
+    space = get_space("methods").with_ranges(
+        {
+            "method": {"choices": ["cmi", "dfq"]},
+            "dfq/generator.width": 16,
+            "cmi/generator.width": {"choices": [32, 64]},
+        }
+    )
+    assert space.methods == ("cmi", "dfq")
+    assert {d.method for d in space.dimensions} == {"", "cmi", "dfq"}
+    assert space.configuration(METHODS["dfq"].recipe, {}).generator.width == 16
+    assert space.configuration(METHODS["cmi"].recipe, {}).generator.width == 64
+    seen = {params["method"] for params in asks(space, 30)}
+    assert seen == {"cmi", "dfq"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("dfq", "the method's own space"),
+        ({"choices": ["dfq", "cmj"]}, "no method 'cmj'; did you mean 'cmi'"),
+    ],
+)
+def test_a_method_that_is_none_or_alone_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        get_space("methods").with_ranges({"method": given})
+    assert said in caught.value.problems[0]

@@ -26,8 +26,52 @@ def message(raw: dict[str, Any]) -> str:
 
 def test_the_shipped_experiments_are_valid() -> None:
     files = {file.stem: file for file in (REPOSITORY / "experiments").glob("*.yaml")}
-    assert set(files) == {"digits", "methods_digits", "six_benchmarks"}
-    resolve_experiment(read_experiment_file(files["digits"]), "digits.yaml")
+    assert set(files) == {"digits", "methods_digits", "search_methods_digits", "six_benchmarks"}
+    for name in ("digits", "search_methods_digits"):
+        resolve_experiment(read_experiment_file(files[name]), f"{name}.yaml")
+
+
+@pytest.fixture
+def over_methods() -> dict[str, Any]:
+    """The shipped search over methods."""
+    return read_experiment_file(REPOSITORY / "experiments" / "search_methods_digits.yaml")
+
+
+def test_a_search_over_methods_begins_with_every_recipe_under_its_changes(
+    over_methods: dict[str, Any],
+) -> None:
+    resolved = resolve_experiment(over_methods, "my.yaml")
+    names = over_methods["space"]["ranges"]["method"]["choices"]
+    assert list(resolved.bases) == names
+    assert [point["method"] for point in resolved.first_points] == names
+    for point in resolved.first_points:
+        base = resolved.base_of(point)
+        assert base.method == point["method"]
+        assert base.schedule.total_student_steps == 14 * 80
+        assert resolved.space.configuration(base, point) == base
+    assert resolved.bases["adi"].schedule.generator_steps == 50
+    assert resolved.base == resolved.bases["dfq"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "zskd"}, "method: zskd is tried first, and is not among the choices"),
+        ({"changes.adi.schedule.student_steps": 21}, "changes.adi.schedule: comes to 1,176"),
+        ({"changes.nayr": {}}, "changes.nayr: no method 'nayr'; did you mean 'nayer'"),
+        ({"changes.fast.schedule.batch_size": 0}, "settings.schedule.batch_size"),
+    ],
+)
+def test_what_is_wrong_with_a_search_over_methods_is_said(
+    over_methods: dict[str, Any], changes: dict[str, Any], said: str
+) -> None:
+    for key, value in changes.items():
+        *parents, leaf = key.split(".")
+        section = over_methods
+        for part in parents:
+            section = section[part]
+        section[leaf] = value
+    assert said in message(over_methods)
 
 
 def test_the_shipped_comparison_gives_every_method_one_budget() -> None:
@@ -59,7 +103,7 @@ def test_the_first_point_is_the_recipe_with_the_settings(tiny: dict[str, Any]) -
     assert resolved.base.student_objective.kd.temperature == 4.0
     assert resolved.base.generator_objective.preset_label.weight == 1.0
     assert resolved.base.schedule.epochs == 6
-    again = resolved.space.configuration(resolved.base, resolved.first_point)
+    again = resolved.space.configuration(resolved.base, resolved.first_points[0])
     assert again == resolved.base
 
 

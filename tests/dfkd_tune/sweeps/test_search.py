@@ -99,8 +99,8 @@ def test_the_first_trial_is_the_recipe_exactly(
     record = run.trial_folder("t0000").trial()
     assert record.origin == "recipe"
     assert record.configuration == resolved.base.model_dump(mode="json")
-    assert record.parameters == dict(resolved.first_point)
-    assert search.study.trials[0].params == dict(resolved.first_point)
+    assert record.parameters == dict(resolved.first_points[0])
+    assert search.study.trials[0].params == dict(resolved.first_points[0])
     search.suggest("b")
     assert run.trial_folder("t0001").trial().origin == "sampler"
 

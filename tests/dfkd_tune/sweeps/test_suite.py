@@ -101,7 +101,7 @@ def test_one_sweep_of_each_combination(
         assert resolved.base.student.width == float(f"0{width}")
         assert resolved.objective.name == ("val_real" if benchmark == "digits" else "data_free")
         # Fixed: no dimension of the student is searched.
-        assert not [key for key in resolved.first_point if key.startswith("student.")]
+        assert not [key for key in resolved.first_points[0] if key.startswith("student.")]
         assert member.run == tmp_path / "both" / member.name
         assert member.file == tmp_path / "both" / "experiments" / f"{member.name}.yaml"
         assert resolved.benchmark.config.name == benchmark
@@ -110,7 +110,7 @@ def test_one_sweep_of_each_combination(
 def test_without_students_they_are_searched(raw: dict[str, Any]) -> None:
     (member,) = resolve_suite(raw, "my.yaml").members
     assert member.name == "digits-cgdd"
-    assert "student.width" in member.resolved.first_point
+    assert "student.width" in member.resolved.first_points[0]
 
 
 def test_changes_are_laid_over_the_common(raw: dict[str, Any]) -> None:
