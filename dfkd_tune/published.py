@@ -76,6 +76,15 @@ def published_results(benchmark: str) -> tuple[PublishedResult, ...]:
     return tuple(sorted(found, key=_rank))
 
 
+def published_of_method(method: str) -> tuple[PublishedResult, ...]:
+    """What was published of a method or of a variant of it, on all benchmarks, in the file's order.
+
+    Args:
+        method: name, with its variant in brackets.
+    """
+    return tuple(result for result in _all_results() if result.method == method)
+
+
 def _rank(result: PublishedResult) -> tuple[bool, float, float]:
     relative = result.relative_accuracy
     return relative is None, -(relative or 0.0), -(result.student_accuracy or 0.0)

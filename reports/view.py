@@ -20,6 +20,8 @@ from reports.compute.training import (
     LossTerms,
     SavedSteps,
     TimeShare,
+    Watch,
+    collapse_watch,
     learning_curves,
     loss_terms,
     saved_steps,
@@ -29,11 +31,13 @@ from reports.compute.training import (
 from reports.facts import Fact, facts
 from reports.figures import (
     Figure,
+    comparison_figure,
     curves_figure,
     entropy_figure,
     history_figure,
     losses_figure,
     time_figure,
+    watch_figure,
 )
 from reports.objectives import DATA_FREE_OBJECTIVE, LABEL_OBJECTIVE, ObjectiveWords, objective_words
 from reports.pictures import Picture, pictures
@@ -49,13 +53,15 @@ class InsideView:
         trial: name.
         role: why this trial is shown, in words.
         losses: weighted loss terms and class entropy.
-        loss_rows: positions of the epochs that the table shows.
+        watch: what the collapse watch saw.
+        loss_rows: positions of the epochs that the tables show.
         pictures: grids of synthetic images over time.
     """
 
     trial: str
     role: str
     losses: LossTerms
+    watch: Watch
     loss_rows: tuple[int, ...]
     pictures: tuple[Picture, ...]
 
@@ -131,6 +137,11 @@ def view_run(run: RunData, anchor: str) -> RunView:
         figures.append(losses_figure(inside.losses, inside.trial))
     if inside is not None and any(v is not None for v in inside.losses.class_entropy):
         figures.append(entropy_figure(inside.losses, inside.trial))
+    if inside is not None and any(v is not None for v in inside.watch.feature_distance):
+        figures.append(watch_figure(inside.watch, inside.trial))
+    comparison = compare_variants(run)
+    if comparison:
+        figures.append(comparison_figure(comparison))
     if time:
         figures.append(time_figure(time))
     return RunView(
@@ -142,7 +153,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         history=history,
         choice=choice_quality(run),
         published=compare_published(run),
-        comparison=compare_variants(run),
+        comparison=comparison,
         curves=curves,
         inside=inside,
         time=time,
@@ -174,6 +185,7 @@ def _inside(run: RunData) -> InsideView | None:
         trial=trial.name,
         role=role,
         losses=losses,
+        watch=collapse_watch(trial),
         loss_rows=spread(range(len(losses.epochs)), LOSS_ROWS),
         pictures=pictures(trial),
     )

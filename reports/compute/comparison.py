@@ -3,12 +3,11 @@
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dfkd_tune.published import PublishedResult, published_results
+from dfkd_tune.published import PublishedResult, published_of_method
 from reports.collect import RunData, TrialData
-from reports.configuration import benchmark_name
 
 LAST = 5
 """Epochs of the mean at a trial's end, as the field reports it."""
@@ -62,7 +61,9 @@ class VariantRow:
         last, best, tail: the search objective's value at the last epoch, at its best, and the mean
             of the last five evaluated epochs.
         seconds: wall seconds of a distillation.
-        published: figures of the benchmark that stand for this variant.
+        published: figures that stand for this variant, one per benchmark, of one pair of networks.
+        published_difference: mean over benchmarks of their difference from the first variant's,
+            points; None for it, and where nothing is published.
     """
 
     variant: str
@@ -78,6 +79,7 @@ class VariantRow:
     tail: Spread
     seconds: Spread
     published: tuple[PublishedResult, ...]
+    published_difference: float | None
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers; None for what there is none of."""
@@ -95,6 +97,8 @@ class VariantRow:
             "seeds": self.seeds,
             "complete": self.complete,
             "lost": self.lost,
+            "published": {r.benchmark: r.student_accuracy for r in self.published},
+            "published_difference": self.published_difference,
             **{name: plain(getattr(self, name)) for name in names},
         }
 
@@ -108,15 +112,42 @@ def compare_variants(run: RunData) -> tuple[VariantRow, ...]:
     comparison = run.experiment.get("comparison")
     if run.run.kind != "comparison" or not isinstance(comparison, Mapping):
         return ()
-    results = published_results(benchmark_name(run) or "")
+    variants = list(comparison.get("variants", []))
+    published = _published([variant.get("published") for variant in variants])
     rows: list[VariantRow] = []
-    for variant in comparison.get("variants", []):
+    for variant, results in zip(variants, published, strict=True):
         trials = [t for t in run.trials if t.trial and t.trial.variant == variant["name"]]
         row = _row(variant, trials, int(comparison.get("seeds", 0)), results)
-        first = rows[0].relative.mean if rows else math.nan
-        gap = row.relative.mean - first
-        rows.append(row if math.isnan(gap) else VariantRow(**{**vars(row), "difference": gap}))
+        if rows:
+            gap = row.relative.mean - rows[0].relative.mean
+            row = replace(
+                row,
+                difference=None if math.isnan(gap) else gap,
+                published_difference=_published_difference(rows[0].published, results),
+            )
+        rows.append(row)
     return tuple(rows)
+
+
+def _published(methods: Iterable[str | None]) -> list[tuple[PublishedResult, ...]]:
+    """What was published of each variant, with the pair of networks that all of them have."""
+    found = [published_of_method(method) if method else () for method in methods]
+    pairs = [{(r.teacher, r.student) for r in results} for results in found if results]
+    common = set.intersection(*pairs) if pairs else set()
+    return [tuple(r for r in each if (r.teacher, r.student) in common) for each in found]
+
+
+def _published_difference(
+    first: tuple[PublishedResult, ...], results: tuple[PublishedResult, ...]
+) -> float | None:
+    of_first = {result.benchmark: result.student_accuracy for result in first}
+    gaps = [
+        result.student_accuracy - before
+        for result in results
+        if result.student_accuracy is not None
+        and (before := of_first.get(result.benchmark)) is not None
+    ]
+    return statistics.fmean(gaps) if gaps else None
 
 
 def _row(
@@ -147,5 +178,6 @@ def _row(
         best=spread_of(max(each) for each in values),
         tail=spread_of(statistics.fmean(each[-LAST:]) for each in values),
         seconds=spread_of(trial.seconds for trial in complete),
-        published=tuple(r for r in results if r.method == variant.get("published")),
+        published=results,
+        published_difference=None,
     )

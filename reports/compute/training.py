@@ -44,6 +44,23 @@ class LossTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What the collapse watch saw in one trial, without any label, over its epochs.
+
+    Args:
+        epochs: counted from 1.
+        feature_distance: mean distance of two synthetic images' features of unit length.
+        agreement: of student and teacher on images of this and earlier epochs, a fraction.
+        signs: of collapse, by epoch.
+    """
+
+    epochs: tuple[int, ...]
+    feature_distance: tuple[float | None, ...]
+    agreement: tuple[float | None, ...]
+    signs: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimeShare:
     """Where wall time went, in seconds.
 
@@ -102,6 +119,16 @@ def loss_terms(trial: TrialData) -> LossTerms:
         epochs=tuple(epoch.epoch for epoch in trial.epochs),
         terms={name: tuple(epoch.losses.get(name) for epoch in trial.epochs) for name in names},
         class_entropy=tuple(epoch.class_entropy for epoch in trial.epochs),
+    )
+
+
+def collapse_watch(trial: TrialData) -> Watch:
+    """What the collapse watch saw in one trial."""
+    return Watch(
+        epochs=tuple(epoch.epoch for epoch in trial.epochs),
+        feature_distance=tuple(epoch.feature_distance for epoch in trial.epochs),
+        agreement=tuple(epoch.kept_agreement for epoch in trial.epochs),
+        signs=tuple(epoch.collapse_signs for epoch in trial.epochs),
     )
 
 

@@ -10,6 +10,7 @@
   const paint = (trace) => {
     const chosen = colour(`role-${trace.meta.role}`);
     if (trace.line) trace.line.color = chosen;
+    if (trace.error_x) trace.error_x.color = chosen;
     if (trace.marker) {
       trace.marker.color = chosen;
       if (trace.marker.line) trace.marker.line.color = chosen;

@@ -52,7 +52,8 @@ COUNTS = {
 class Spec:
     """One trial to write: its values by epoch and how it ended.
 
-    `beside`: validation accuracies by epoch, where the search objective is another.
+    `beside`: validation accuracies by epoch, where the search objective is another. `variant` and
+    `test`: in a comparison. `signs`: of collapse, by epoch.
     """
 
     values: tuple[float, ...] = ()
@@ -70,6 +71,9 @@ class Spec:
     restores: tuple[RestoreRecord, ...] = ()
     images: tuple[int, ...] = ()
     weights: bytes | None = None
+    variant: str = ""
+    test: TestOutcome | None = None
+    signs: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,6 +96,7 @@ class RunMaker:
         data: str = "labelled",
         selection: SelectionRecord | None = None,
         command: str = "dfkd-tune sweep digits.yaml",
+        comparison: dict[str, Any] | None = None,
     ) -> RunFolder:
         folder = RunFolder(self.path / name)
         folder.path.mkdir(parents=True)
@@ -114,6 +119,8 @@ class RunMaker:
             "data_counts": COUNTS[data],
             "search": {"objective": objective},
         }
+        if comparison is not None:
+            experiment["comparison"] = comparison
         if planned is not None:
             experiment["search"]["trials"] = planned
         write_json(folder.experiment_file, experiment)
@@ -146,9 +153,12 @@ class RunMaker:
             total_student_steps=spec.total_epochs * spec.steps_per_epoch,
             threads=1,
             device="cpu",
+            variant=spec.variant,
             created=moment(number),
         )
         write_record(trial.trial_file, record)
+        if spec.test is not None:
+            write_record(trial.test_file, spec.test)
         trial.metrics_file.touch()
         for epoch in range(1, len(spec.values) + 1):
             record_of_epoch = epoch_record(spec, number, epoch, objective, data)
@@ -200,6 +210,9 @@ def epoch_record(spec: Spec, number: int, epoch: int, objective: str, data: str)
         },
         learning_rates={"generator": 0.001, "student": 0.1 * (1 - progress)},
         class_entropy=2.302 - 0.9 * math.exp(-5 * progress),
+        feature_distance=1.25 - 0.5 * progress,
+        kept_agreement=0.4 + 0.5 * progress,
+        collapse_signs=spec.signs.get(epoch, ()),
         seconds=seconds,
         images_per_second=1200.0,
         peak_memory_mib=310.0 + number,

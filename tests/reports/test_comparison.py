@@ -1,10 +1,18 @@
-"""The rows of a comparison, in numbers."""
+"""The rows of a comparison, in numbers, and how they are drawn."""
 
 import math
+from typing import Any
 
 import pytest
 
-from reports.compute.comparison import spread_of
+from dfkd_tune.distillation import METHODS, ablation_of
+from dfkd_tune.records import RunFolder, TestOutcome
+from reports import write_report
+from reports.collect import collect_run
+from reports.compute.comparison import compare_variants, spread_of
+from reports.figures import comparison_figure
+
+Maker = Any
 
 
 def test_a_spread_is_mean_and_sample_deviation() -> None:
@@ -18,3 +26,99 @@ def test_one_value_has_no_deviation_and_none_no_mean() -> None:
     assert spread_of([2.0]).words("") == "2.0"
     assert math.isnan(spread_of([2.0]).deviation)
     assert spread_of([]).words(" %") == "none"
+
+
+def outcome(right: int) -> TestOutcome:
+    """Of 100 images, of which the teacher has 80 right, and the student some of these."""
+    return TestOutcome(
+        images=100, both_correct=right, student_only=0, teacher_only=80 - right, neither=20
+    )
+
+
+@pytest.fixture
+def compared(make_run: Maker, spec: Any) -> RunFolder:
+    """Two variants over two seeds; one trial of the second diverged."""
+    values = tuple(0.1 * n for n in range(1, 8))
+    run: RunFolder = make_run(
+        [
+            spec(values=values, variant="full", test=outcome(60)),
+            spec(values=values, variant="no_contrast", test=outcome(40)),
+            spec(values=(*values[:-1], 0.5), variant="full", test=outcome(64)),
+            spec(values=values[:2], variant="no_contrast", state="diverged"),
+        ],
+        kind="comparison",
+        comparison={
+            "what": "ablation",
+            "seeds": 2,
+            "variants": [
+                {"name": "full", "words": "the recipe as it is", "published": None},
+                {"name": "no_contrast", "words": "no contrast", "published": None},
+            ],
+        },
+        command="dfkd-tune ablate digits.yaml --seeds 2",
+    )
+    return run
+
+
+def test_rows_are_means_over_seeds_beside_the_first(compared: RunFolder) -> None:
+    full, other = compare_variants(collect_run(compared.path))
+    assert (full.variant, full.complete, full.lost) == ("full", 2, 0)
+    assert (other.variant, other.complete, other.lost) == ("no_contrast", 1, 1)
+    assert full.relative.mean == pytest.approx(100 * 62 / 80)
+    assert full.relative.deviation == pytest.approx(5 / math.sqrt(2))
+    assert full.test.mean == pytest.approx(62)
+    assert full.difference is None
+    assert other.relative.mean == pytest.approx(50)
+    assert other.difference == pytest.approx(50 - 77.5)
+    assert full.last.mean == pytest.approx((70 + 50) / 2)
+    assert full.best.mean == pytest.approx((70 + 60) / 2)
+    assert full.tail.mean == pytest.approx((50 + 46) / 2)
+
+
+def test_the_figure_shows_each_variant_with_its_spread(compared: RunFolder) -> None:
+    drawn = comparison_figure(compare_variants(collect_run(compared.path)))
+    (points,) = drawn.figure.data
+    assert list(points.y) == ["full", "no_contrast"]
+    assert list(points.x) == pytest.approx([77.5, 50])
+    assert list(points.error_x.array) == pytest.approx([5 / math.sqrt(2), 0], abs=1e-4)
+    assert drawn.figure.layout.yaxis.autorange == "reversed"
+    assert drawn.summary == (
+        "2 variants, mean and standard deviation over seeds: full is highest with 77.5 ± 3.5 %."
+    )
+
+
+def test_the_page_shows_the_figure_and_the_table(compared: RunFolder) -> None:
+    html = write_report([compared.path]).html.read_text(encoding="utf-8")
+    assert "plot-comparison" in html
+    assert "77.5 ± 3.5" in html
+    assert "1 diverged or collapsed" in html
+
+
+def test_published_figures_stand_beside_a_variant_with_their_own_difference(
+    make_run: Maker, spec: Any
+) -> None:
+    variants = [
+        {"name": variant.name, "words": variant.words, "published": variant.published}
+        for variant in ablation_of("dfkd_fgvc", METHODS["dfkd_fgvc"].recipe)
+    ]
+    folder = make_run(
+        [spec(values=(0.5,), total_epochs=1, variant="full", test=outcome(40))],
+        kind="comparison",
+        comparison={"what": "ablation", "seeds": 1, "variants": variants},
+    )
+    rows = {row.variant: row for row in compare_variants(collect_run(folder.path))}
+    assert [r.student_accuracy for r in rows["full"].published] == [65.76, 71.89, 56.93]
+    assert rows["full"].published_difference is None
+    # Tables 3, 4 and 5 of the paper, subtracted by hand.
+    expected = {
+        "baseline": (60.30 + 64.80 + 51.34 - 65.76 - 71.89 - 56.93) / 3,
+        "no_contrast": (64.86 + 69.92 + 55.71 - 65.76 - 71.89 - 56.93) / 3,
+        "mix_0": (63.88 + 69.24 + 54.81 - 65.76 - 71.89 - 56.93) / 3,
+        "order_2": (63.12 + 70.35 + 55.06 - 65.76 - 71.89 - 56.93) / 3,
+    }
+    for name, gap in expected.items():
+        assert rows[name].published_difference == pytest.approx(gap)
+        assert len(rows[name].published) == 3
+    html = write_report([folder.path]).html.read_text(encoding="utf-8")
+    assert "compare the directions" in html
+    assert "aircraft 60.30, cars196 64.80, cub200 51.34" in html

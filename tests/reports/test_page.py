@@ -13,6 +13,7 @@ from dfkd_tune.records import ErrorRecord, RestoreRecord, RunFolder
 from reports import write_report
 from reports.collect import collect_run
 from reports.tables import TRIAL_COLUMNS
+from reports.view import view_run
 
 Maker = Any
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -216,3 +217,26 @@ def test_default_output_is_inside_the_run(realistic: RunFolder) -> None:
     assert {path.name for path in realistic.report_path.iterdir()} == {
         "report.html", "trials.csv", "curves.csv", "summary.json", "best_config.json",
     }  # fmt: skip
+
+
+def test_the_collapse_watch_is_drawn_with_its_signs(make_run: Maker, spec: Any) -> None:
+    values = (0.2, 0.3, 0.4, 0.5)
+    trial = spec(
+        values=values, total_epochs=4, signs={3: ("features",), 4: ("features", "classes")}
+    )
+    (figure,) = (
+        view.figures["watch"] for view in [view_run(collect_run(make_run([trial]).path), "run-1")]
+    )
+    distance, agreement, marks = figure.figure.data
+    assert list(distance.y) == pytest.approx([1.25 - 0.125 * epoch for epoch in range(1, 5)])
+    assert list(agreement.y) == pytest.approx([0.4 + 0.125 * epoch for epoch in range(1, 5)])
+    assert list(marks.x) == [3, 4]
+    assert list(marks.text) == ["features", "features, classes"]
+    assert figure.summary.endswith("signs of collapse in 2 of 4 epochs.")
+
+
+def test_a_watch_without_signs_says_so(make_run: Maker, spec: Any) -> None:
+    folder = make_run([spec(values=(0.2, 0.3), total_epochs=2)])
+    figure = view_run(collect_run(folder.path), "run-1").figures["watch"]
+    assert len(figure.figure.data) == 2
+    assert figure.summary.endswith("over 2 epochs: no sign of collapse.")

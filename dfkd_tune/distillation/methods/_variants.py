@@ -26,6 +26,7 @@ class Variant:
 
 
 FULL = Variant(name="full", words="the recipe as it is")
+_FGVC_FULL = Variant(name="full", words="the recipe as it is", published="DFKD-FGVC")
 
 
 def _off(objective: str, term: str) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _order(value: int) -> Variant:
 # Of DFKD-FGVC: its tables 3, 4 and 5. Of CGDD: the three pieces that its abstract names.
 ABLATIONS: dict[str, tuple[Variant, ...]] = {
     "dfkd_fgvc": (
-        FULL,
+        _FGVC_FULL,
         Variant(
             name="baseline",
             words="neither attention distillation nor contrast",

@@ -26,7 +26,14 @@ def message(raw: dict[str, Any]) -> str:
 
 def test_the_shipped_experiments_are_valid() -> None:
     files = {file.stem: file for file in (REPOSITORY / "experiments").glob("*.yaml")}
-    assert set(files) == {"digits", "methods_digits", "search_methods_digits", "six_benchmarks"}
+    assert set(files) == {
+        "ablation_aircraft64",
+        "digits",
+        "methods_cifar10",
+        "methods_digits",
+        "search_methods_digits",
+        "six_benchmarks",
+    }
     for name in ("digits", "search_methods_digits"):
         resolve_experiment(read_experiment_file(files[name]), f"{name}.yaml")
 

@@ -1,0 +1,27 @@
+"""Figures: plotly figures of computed numbers, each with a summary in one line.
+
+The colours here are those of the light theme and a fallback. A trace names its role in
+`meta.role`; the page's script gives each role the colour of the theme that is shown, and does the
+same for text and grid. Shapes and dashes tell the roles apart without colour.
+"""
+
+from reports.figures.base import Figure
+from reports.figures.comparison import comparison_figure
+from reports.figures.search import curves_figure, history_figure
+from reports.figures.training import (
+    entropy_figure,
+    losses_figure,
+    time_figure,
+    watch_figure,
+)
+
+__all__ = [
+    "Figure",
+    "comparison_figure",
+    "curves_figure",
+    "entropy_figure",
+    "history_figure",
+    "losses_figure",
+    "time_figure",
+    "watch_figure",
+]
