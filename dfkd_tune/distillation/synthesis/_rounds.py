@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +19,39 @@ from dfkd_tune.distillation.generators import (
 from dfkd_tune.distillation.synthesis._image_bank import ImageBank
 from dfkd_tune.distillation.synthesis._labels import Labels
 from dfkd_tune.distillation.synthesis._loss import SynthesisLoss, terms_optimiser
+from dfkd_tune.distillation.terms import Step
 from dfkd_tune.inputs import InputSpecification
+
+
+@dataclass(kw_only=True)
+class _Round:
+    """One round: what is optimised, by what, and the images of its best step so far."""
+
+    labels: Tensor
+    targets: Tensor | None
+    generator: Generator | None
+    noise: Tensor | None
+    pixels: Tensor | None
+    optimiser: torch.optim.Adam
+    optimisers: list[torch.optim.Adam]
+    least: Tensor
+    kept: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def images(self) -> Tensor:
+        """As they are now: the pixels, or what the generator makes of the noise."""
+        if self.pixels is not None:
+            return self.pixels
+        assert self.generator is not None
+        assert self.noise is not None
+        return torch.as_tensor(self.generator(self.noise, self.labels))
+
+    def keep(self, images: Tensor, loss: Tensor, *, always: bool) -> None:
+        """Keep a step's images, where its loss is the least or they are kept in any case."""
+        if always:
+            self.kept, self.least = images.detach().clone(), loss.detach()
+            return
+        self.kept = torch.where(loss.detach() < self.least, images.detach(), self.kept)
+        self.least = torch.minimum(self.least, loss.detach())
 
 
 class RoundSynthesis:
@@ -101,68 +134,74 @@ class RoundSynthesis:
 
     def iterate(self, meter: EpochMeter) -> Tensor:
         """Do one round; gives the images that it came to."""
+        attempt = self._attempt()
+        if self.meta_optimiser is not None:
+            self.meta_optimiser.zero_grad(set_to_none=False)
+        step = None
+        for index in range(self.config.schedule.generator_steps):
+            step = self._step(attempt, index, meter)
+        if attempt.generator is not None:
+            self._learn_from(attempt.generator)
+        if step is not None:
+            self.loss.objective.synthesised(step)
+        self.bank.add(attempt.kept, attempt.labels)
+        self.rounds += 1
+        return attempt.kept
+
+    def _attempt(self) -> _Round:
+        """A new round: what is optimised in it, and by what."""
         config, synthesis = self.config.generator_optimiser, self.config.synthesis
         count = synthesis.batch_size or self.config.schedule.batch_size
-        total = self.config.schedule.generator_steps
         generator = self._begin()
         labels, targets = self.labels.draw(count)
-        pixels = noise = None
+        pixels = noise = latent_optimiser = None
         if generator is None:
             pixels = self._first_pixels(count).requires_grad_(True)
-            groups: list[dict[str, Any]] = [{"params": [pixels]}]
+            trained: list[Tensor] = [pixels]
         else:
-            noise = torch.randn(
-                count,
-                self.config.generator.latent_size,
-                generator=self.source,
-                device=self.source.device,
-            )
-            groups = [{"params": list(generator.parameters())}]
-        optimiser = torch.optim.Adam(groups, lr=config.learning_rate, betas=self.betas)
-        latent_optimiser = None
+            size = (count, self.config.generator.latent_size)
+            noise = torch.randn(size, generator=self.source, device=self.source.device)
+            trained = list(generator.parameters())
+        optimiser = torch.optim.Adam(trained, lr=config.learning_rate, betas=self.betas)
         if noise is not None and synthesis.latent_learning_rate > 0:
             noise.requires_grad_(True)
             latent_optimiser = torch.optim.Adam(
                 [noise], lr=synthesis.latent_learning_rate, betas=self.betas
             )
-        optimisers = [
-            o for o in (optimiser, latent_optimiser, self.terms_optimiser) if o is not None
-        ]
-        kept = torch.empty(0)
-        least = torch.full((), float("inf"), device=labels.device)
-        step = None
-        if self.meta_optimiser is not None:
-            self.meta_optimiser.zero_grad(set_to_none=False)
-        for index in range(total):
-            self._rate = learning_rate(config.learning_rate, config.schedule, index, total)
-            set_learning_rate(optimiser, self._rate)
-            images = pixels if pixels is not None else _made(generator, noise, labels)
-            loss, step = self.loss(self._seen(images), labels, targets, meter)
-            if index == 0 or synthesis.keep == "last":
-                kept, least = images.detach().clone(), loss.detach()
-            else:
-                better = loss.detach() < least
-                kept = torch.where(better, images.detach(), kept)
-                least = torch.minimum(least, loss.detach())
-            for each in optimisers:
-                each.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.gradient_clip > 0 and generator is not None:
-                torch.nn.utils.clip_grad_norm_(generator.parameters(), config.gradient_clip)
-            for each in optimisers:
-                each.step()
-            if pixels is not None:
-                self._clamp(pixels)
-            if synthesis.meta == "fomaml" and generator is not None:
-                self._add_gradients(generator)
-            self.steps += 1
-        if generator is not None:
-            self._learn_from(generator)
-        if step is not None:
-            self.loss.objective.synthesised(step)
-        self.bank.add(kept, labels)
-        self.rounds += 1
-        return kept
+        every = (optimiser, latent_optimiser, self.terms_optimiser)
+        return _Round(
+            labels=labels,
+            targets=targets,
+            generator=generator,
+            noise=noise,
+            pixels=pixels,
+            optimiser=optimiser,
+            optimisers=[each for each in every if each is not None],
+            least=torch.full((), float("inf"), device=labels.device),
+        )
+
+    def _step(self, attempt: _Round, index: int, meter: EpochMeter) -> Step:
+        """One step of a round."""
+        config, synthesis = self.config.generator_optimiser, self.config.synthesis
+        total = self.config.schedule.generator_steps
+        self._rate = learning_rate(config.learning_rate, config.schedule, index, total)
+        set_learning_rate(attempt.optimiser, self._rate)
+        images, generator = attempt.images(), attempt.generator
+        loss, step = self.loss(self._seen(images), attempt.labels, attempt.targets, meter)
+        attempt.keep(images, loss, always=index == 0 or synthesis.keep == "last")
+        for each in attempt.optimisers:
+            each.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.gradient_clip > 0 and generator is not None:
+            torch.nn.utils.clip_grad_norm_(generator.parameters(), config.gradient_clip)
+        for each in attempt.optimisers:
+            each.step()
+        if attempt.pixels is not None:
+            self._clamp(attempt.pixels)
+        if synthesis.meta == "fomaml" and generator is not None:
+            self._add_gradients(generator)
+        self.steps += 1
+        return step
 
     @torch.no_grad()
     def _clamp(self, pixels: Tensor) -> None:
@@ -212,9 +251,3 @@ class RoundSynthesis:
         if self.meta_optimiser is not None:
             self.meta_optimiser.load_state_dict(state["meta_optimiser"])
         self.rounds, self.steps, self._rate = state["rounds"], state["steps"], state["rate"]
-
-
-def _made(generator: Generator | None, noise: Tensor | None, labels: Tensor) -> Tensor:
-    assert generator is not None
-    assert noise is not None
-    return torch.as_tensor(generator(noise, labels))
