@@ -9,6 +9,7 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from reports.collect import RunData, TrialData
+from reports.formatting import plural
 
 
 def look_up(mapping: Mapping[str, Any], *keys: str) -> Any:
@@ -76,7 +77,16 @@ def benchmark_name(run: RunData) -> str | None:
 
 
 def method_name(run: RunData) -> str | None:
-    """The method's name, from the experiment or the first readable configuration."""
+    """The method's name, from the experiment or the first readable configuration.
+
+    Of a comparison of methods, and of a search over them, how many or which.
+    """
+    comparison = run.experiment.get("comparison")
+    if isinstance(comparison, Mapping) and comparison.get("what") == "methods":
+        return plural(len(comparison.get("variants", [])), "method")
+    searched = {d.get("key"): d.get("range") for d in run.experiment.get("dimensions", [])}
+    if searched.get("method") and run.run.kind == "sweep":
+        return f"one of {searched['method']}"
     name = named(look_up(run.experiment, "method", "recipe", "distillation.method"))
     if name is not None:
         return name
@@ -100,5 +110,8 @@ def planned_trials(run: RunData) -> int | None:
     """How many trials the experiment asks for; None where it does not tell."""
     if run.run.kind == "distill":
         return 1
+    comparison = run.experiment.get("comparison")
+    if isinstance(comparison, Mapping):
+        return int(comparison.get("seeds", 0)) * len(comparison.get("variants", []))
     value = look_up(run.experiment, "search.trials", "trials", "search.num_trials", "budget.trials")
     return value if isinstance(value, int) and not isinstance(value, bool) else None

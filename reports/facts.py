@@ -1,8 +1,10 @@
 """The headline numbers of a run in words: what was measured, or why it cannot be."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.compute.accuracy import Interval
+from reports.compute.comparison import VariantRow
 from reports.compute.summary import RunSummary
 from reports.formatting import MISSING, duration, percent, relative, sentence, whole
 
@@ -26,13 +28,31 @@ class Fact:
     missing: bool = False
 
 
-def facts(summary: RunSummary) -> tuple[Fact, ...]:
+def facts(summary: RunSummary, comparison: Sequence[VariantRow] = ()) -> tuple[Fact, ...]:
     """The headline numbers of a run, the most important one first.
 
     Args:
         summary: of the run.
+        comparison: its variants, where it is a comparison, in which nothing is chosen.
     """
-    return (*_quality(summary), *_effort(summary))
+    quality = _of_comparison(comparison) if comparison else _quality(summary)
+    return (*quality, *_effort(summary))
+
+
+def _of_comparison(rows: Sequence[VariantRow]) -> tuple[Fact, ...]:
+    """The highest and the lowest mean of the variants."""
+    measured = sorted(
+        (row for row in rows if row.relative.count), key=lambda row: -row.relative.mean
+    )
+    if not measured:
+        return (Fact(title="Relative accuracy, test", value=MISSING, missing=True),)
+    return tuple(
+        Fact(title=title, value=row.relative.words(" %"), note=row.variant)
+        for title, row in (
+            ("Highest mean relative accuracy, test", measured[0]),
+            ("Lowest", measured[-1]),
+        )
+    )
 
 
 def _quality(summary: RunSummary) -> tuple[Fact, ...]:

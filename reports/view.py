@@ -149,7 +149,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         data=run,
         summary=summary,
         objective=words,
-        facts=facts(summary),
+        facts=facts(summary, comparison),
         history=history,
         choice=choice_quality(run),
         published=compare_published(run),

@@ -11,6 +11,7 @@ from reports import write_report
 from reports.collect import collect_run
 from reports.compute.comparison import compare_variants, spread_of
 from reports.figures import comparison_figure
+from reports.view import view_run
 
 Maker = Any
 
@@ -92,6 +93,37 @@ def test_the_page_shows_the_figure_and_the_table(compared: RunFolder) -> None:
     assert "plot-comparison" in html
     assert "77.5 ± 3.5" in html
     assert "1 diverged or collapsed" in html
+
+
+def test_the_headline_of_a_comparison_chooses_nothing(
+    compared: RunFolder, make_run: Maker, spec: Any
+) -> None:
+    other = make_run([spec(values=(0.5,), total_epochs=1)], name="other")
+    view = view_run(collect_run(compared.path), "run-1")
+    assert [(fact.title, fact.value, fact.note) for fact in view.facts[:2]] == [
+        ("Highest mean relative accuracy, test", "77.5 ± 3.5 %", "full"),
+        ("Lowest", "50.0 %", "no_contrast"),
+    ]
+    assert view.summary.planned == 4
+    assert "Best found student" not in write_report([compared.path]).html.read_text("utf-8")
+    both = write_report([compared.path, other.path], compared.path / "both")
+    text = both.html.read_text("utf-8")
+    assert "2 variants, nothing is chosen" in text
+    assert "see its comparison" in text
+
+
+def test_a_comparison_of_methods_names_no_single_one(make_run: Maker, spec: Any) -> None:
+    folder = make_run(
+        [spec(values=(0.5,), total_epochs=1, variant="dfq", test=outcome(40))],
+        kind="comparison",
+        comparison={
+            "what": "methods",
+            "seeds": 3,
+            "variants": [{"name": name, "words": ""} for name in ("dfq", "cmi")],
+        },
+    )
+    summary = view_run(collect_run(folder.path), "run-1").summary
+    assert (summary.method, summary.planned) == ("2 methods", 6)
 
 
 def test_published_figures_stand_beside_a_variant_with_their_own_difference(
