@@ -103,6 +103,12 @@ METHOD_SPACES: tuple[SearchSpace, ...] = (
             "not published; 0.07 in CPSC-DFKD",
             when=f"{_SEMANTIC}.weight",
         ),
+        choice(
+            f"{_SEMANTIC}.head",
+            ("shared", "separate"),
+            "not settled: its eq. 8 writes one letter for both",
+            when=f"{_SEMANTIC}.weight",
+        ),
         choice("schedule.generator_steps", (1, 5, 10, 20), "20, and 1 to 50 elsewhere"),
         *_RATES,
     ),

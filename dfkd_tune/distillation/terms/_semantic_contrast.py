@@ -17,8 +17,10 @@ class SemanticContrast(TermSettings):
     Published: teacher features as anchors, the student's of the same image as positive, the other
     2(N - 1) of the batch as negatives, an MLP with two hidden layers before it, cosine similarity,
     weight 8. Inferred: the temperature of 0.07 and the symmetric mode as an option (CPSC-DFKD, of
-    the same author), the MLP's width of 512 and output of 128 (SimCLR's habit), and that each
-    network has an MLP of its own.
+    the same author), the MLP's width of 512 and output of 128 (SimCLR's habit), that one MLP serves
+    both networks (eq. 8 writes one letter for it), and the BatchNorm behind its hidden layers.
+    Without that the loss ends on a plateau: what all features have in common outweighs in what they
+    differ, the MLP sends every image into one direction, the loss is log(2N - 1) and stays there.
     """
 
     weight: float = Field(default=8.0, ge=0, allow_inf_nan=False)
@@ -27,9 +29,14 @@ class SemanticContrast(TermSettings):
         default="teacher", description="symmetric: every feature is an anchor once"
     )
     head: Literal["separate", "shared"] = Field(
-        default="separate",
+        default="shared",
         description="shared: one MLP for both, behind a linear map of the student to the "
         "teacher's width where they differ",
+    )
+    hidden_norm: Literal["batch", "none"] = Field(
+        default="batch",
+        description="BatchNorm behind each hidden layer, over each network's features by "
+        "themselves; without it the MLP can send all images into one direction",
     )
     hidden_layers: int = Field(default=2, ge=1, le=3)
     hidden_width: int = Field(default=512, ge=1)
@@ -39,7 +46,10 @@ class SemanticContrast(TermSettings):
 def _mlp(settings: SemanticContrast, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for _ in range(settings.hidden_layers):
-        layers += [nn.Linear(width, settings.hidden_width), nn.ReLU()]
+        layers.append(nn.Linear(width, settings.hidden_width))
+        if settings.hidden_norm == "batch":
+            layers.append(nn.BatchNorm1d(settings.hidden_width))
+        layers.append(nn.ReLU())
         width = settings.hidden_width
     return nn.Sequential(*layers, nn.Linear(width, settings.output_width))
 

@@ -110,6 +110,8 @@ FIGURES: dict[str, dict[str, Any]] = {
         "student_objective.semantic_contrast.weight": 8,
         "student_objective.semantic_contrast.temperature": 0.07,
         "student_objective.semantic_contrast.anchors": "teacher",
+        "student_objective.semantic_contrast.head": "shared",
+        "student_objective.semantic_contrast.hidden_norm": "batch",
         "student_objective.semantic_contrast.hidden_layers": 2,
         "student_objective.semantic_contrast.hidden_width": 512,
         "student_objective.semantic_contrast.output_width": 128,
