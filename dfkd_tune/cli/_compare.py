@@ -43,7 +43,7 @@ def ablate(
     from dfkd_tune.sweeps import ablation, read_experiment_file
 
     name = name or _own_name(read_experiment_file(experiment), "ablation")
-    resolved = resolved_from(experiment, name=name, storage=storage, epochs=epochs)
+    resolved = resolved_from(experiment, name=name, storage=storage, epochs=epochs, searched=False)
     _run(resolved, ablation(resolved, seeds), address, dry_run, as_json)
 
 

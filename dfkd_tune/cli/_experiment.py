@@ -38,6 +38,7 @@ def resolved_from(
     cpus_per_trial: int | None = None,
     seed: int | None = None,
     time_budget: str | None = None,
+    searched: bool = True,
 ) -> ResolvedExperiment:
     """Read an experiment, put flags in place of its values, and check it whole."""
     gpus: Any = gpus_per_trial
@@ -63,7 +64,7 @@ def resolved_from(
             "search.time_budget": time_budget,
         },
     )
-    return resolve_experiment(raw, str(experiment))
+    return resolve_experiment(raw, str(experiment), searched=searched)
 
 
 def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]:

@@ -162,6 +162,7 @@ def distill(
             seed=seed,
             cpus_per_trial=cpus_per_trial,
             gpus_per_trial=gpus_per_trial,
+            searched=False,
         )
 
         assignment = assignment_from_experiment(

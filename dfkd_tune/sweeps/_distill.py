@@ -81,7 +81,7 @@ def assignment_from_experiment(
     teacher: Callable[[], Teacher],
     audit: Callable[[RunFolder], None],
 ) -> Assignment:
-    """Distil the experiment's recipe, its first point."""
+    """Distil the experiment's recipe with its settings; nothing is searched."""
     experiment = resolved.experiment
     allotment = allot(experiment.resources, usable_cpus(), gpu_count())
     return Assignment(
@@ -91,7 +91,7 @@ def assignment_from_experiment(
             trial=TRIAL,
             number=0,
             origin="recipe",
-            parameters=dict(resolved.first_points[0]),
+            parameters={},
             configuration=resolved.base.model_dump(mode="json"),
             student_size=student_size(
                 resolved.base.student, resolved.benchmark.inputs, threads=allotment.cpus

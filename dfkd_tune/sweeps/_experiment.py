@@ -128,7 +128,7 @@ def resolve_experiment(
     Args:
         raw: as read from YAML.
         where: the file, for messages.
-        searched: whether the recipe must lie within the search space.
+        searched: whether there will be a search, so that the recipe must lie within its space.
 
     Raises:
         ExperimentError: with every problem, each with its key's path.
@@ -150,12 +150,13 @@ def resolve_experiment(
     bases = _bases(raw, method, space if searched else None, benchmark, problems)
     first_points: list[Mapping[str, Any]] = []
     # Which students suit depends on the benchmark: without it, nothing can be said of ranges.
-    if searched and space is not None and (benchmark is not None or not problems):
+    if space is not None and (benchmark is not None or not problems):
         for name, base in bases.items():
             where_of = _ranges_of(name, bases)
             try:
                 bases[name] = space.configuration(base, {})
-                first_points.append(space.point(bases[name]))
+                if searched:
+                    first_points.append(space.point(bases[name]))
             except ValidationError as error:
                 problems += validation_lines(error, DistillationConfig, where_of)
             except SpaceError as error:

@@ -8,6 +8,7 @@ import pytest
 from dfkd_tune.distillation import METHODS
 from dfkd_tune.errors import ExperimentError
 from dfkd_tune.sweeps import (
+    ablation,
     comparison_of_methods,
     override,
     read_experiment_file,
@@ -243,3 +244,16 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("a: 1e-3\nb: 1.5E2\nc: -2e4\nd: e3\n")
     assert read_experiment_file(file) == {"a": 1e-3, "b": 150.0, "c": -2e4, "d": "e3"}
+
+
+def test_what_is_not_searched_may_lie_outside_the_ranges_and_is_fixed_as_they_say(
+    tiny: dict[str, Any],
+) -> None:
+    tiny["settings"]["generator"] = {"width": 7}
+    tiny["space"] = {"ranges": {"student.width": 0.3}}
+    assert "generator.width: the recipe's value 7 is outside" in message(tiny)
+    resolved = resolve_experiment(tiny, "my.yaml", searched=False)
+    assert resolved.base.generator.width == 7
+    assert resolved.base.student.width == 0.3
+    assert resolved.first_points == ()
+    assert ablation(resolved, 1).trials[0].configuration.generator.width == 7
