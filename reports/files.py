@@ -135,7 +135,8 @@ def best_configurations(runs: Sequence[RunData]) -> list[Any]:
     found = []
     for run in runs:
         trial = best_trial(run)
-        if trial is None or trial.trial is None:
+        # A comparison chooses nothing.
+        if trial is None or trial.trial is None or run.run.kind == "comparison":
             continue
         configuration = _plain(trial.trial.configuration)
         named = {"run": run.run.name, "trial": trial.name, "configuration": configuration}
@@ -147,6 +148,8 @@ def _run_content(run: RunData) -> dict[str, Any]:
     content = asdict(summarise_run(run))
     content["selection"] = run.selection.model_dump(mode="json") if run.selection else None
     content["problems"] = list(run.problems)
+    # Of a comparison: every variant over its seeds.
+    content["comparison"] = [row.as_json() for row in compare_variants(run)]
     return {key: _plain(content[key]) for key in sorted(content)}
 
 

@@ -1,5 +1,6 @@
 """The rows of a comparison, in numbers, and how they are drawn."""
 
+import json
 import math
 from typing import Any
 
@@ -93,6 +94,18 @@ def test_the_page_shows_the_figure_and_the_table(compared: RunFolder) -> None:
     assert "plot-comparison" in html
     assert "77.5 ± 3.5" in html
     assert "1 diverged or collapsed" in html
+
+
+def test_the_summary_file_holds_every_variant_and_no_best_configuration(
+    compared: RunFolder,
+) -> None:
+    files = write_report([compared.path])
+    assert files.best_config_json is None
+    (run,) = json.loads(files.summary_json.read_text("utf-8"))["runs"]
+    full, other = run["comparison"]
+    assert (full["variant"], full["complete"], other["lost"]) == ("full", 2, 1)
+    assert full["relative"]["mean"] == pytest.approx(77.5)
+    assert other["relative"] == {"mean": pytest.approx(50), "deviation": None, "count": 1}
 
 
 def test_the_headline_of_a_comparison_chooses_nothing(
