@@ -17,7 +17,7 @@ def comparison_figure(rows: Sequence[VariantRow]) -> Figure:
     """
     tested = any(row.relative.count for row in rows)
     spreads = [row.relative if tested else row.last for row in rows]
-    title = "relative accuracy on the test split (%)" if tested else "last value (%)"
+    title = "relative accuracy, test (%)" if tested else "last value (%)"
     figure = empty_figure(title, "", y_format=None)
     shown = [(row, each) for row, each in zip(rows, spreads, strict=True) if each.count]
     figure.add_trace(
