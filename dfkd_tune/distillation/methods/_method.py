@@ -8,6 +8,7 @@ from dfkd_tune.distillation.terms import GENERATOR_TERMS, objective_needs
 from dfkd_tune.inputs import InputSpecification
 
 LARGE_SIDE = 64
+_CIFAR_SIDE = 32
 _FOUR_DOUBLINGS = 16
 
 PLACEHOLDER = NetworkConfig(architecture="resnet8")
@@ -39,7 +40,9 @@ class Method:
 
         From 64 pixels on the generator `upsample` gives way to `dcgan` and a batch has at most 64
         images, as DFAD has it for Caltech-101. Images whose sides do not allow four doublings get a
-        generator of two.
+        generator of two. Below 32 pixels the weight of the attention transfer falls with the square
+        of the side: the published ones are for the maps of CIFAR, and a mean over fewer positions
+        weighs each of them more.
 
         Args:
             inputs: whose sides decide.
@@ -62,9 +65,16 @@ class Method:
             size = synthesis.batch_size or schedule.batch_size
             layers = -(-size // inputs.num_classes)
             generator = generator.model_copy(update={"noisy_layers": layers})
+        objective = recipe.student_objective
+        if min(sides) < _CIFAR_SIDE:
+            transfer = objective.attention_transfer
+            weight = transfer.weight * (min(sides) / _CIFAR_SIDE) ** 2
+            transfer = transfer.model_copy(update={"weight": weight})
+            objective = objective.model_copy(update={"attention_transfer": transfer})
         return recipe.model_copy(
             update={
                 "student": student,
+                "student_objective": objective,
                 "generator": generator,
                 "schedule": schedule,
                 "synthesis": synthesis,

@@ -159,6 +159,25 @@ def test_where_four_doublings_do_not_fit_there_are_two(side: int, doublings: int
 
 
 @pytest.mark.parametrize(
+    ("name", "side", "weight"),
+    [
+        ("cgdd", 8, 62.5),
+        ("cgdd_v4", 16, 250),
+        ("cgdd", 28, 765.625),
+        ("cgdd", 32, 1000),
+        ("cgdd", 224, 1000),
+        ("zskt", 8, 15.625),
+        ("dfq", 8, 0),
+    ],
+)
+def test_attention_transfer_weighs_a_position_of_small_maps_as_at_32_pixels(
+    name: str, side: int, weight: float
+) -> None:
+    recipe = METHODS[name].recipe_for(inputs_of(side, side), STUDENT)
+    assert recipe.student_objective.attention_transfer.weight == weight
+
+
+@pytest.mark.parametrize(
     ("side", "classes", "layers"),
     [(32, 10, 40), (32, 100, 4), (32, 256, 2), (32, 500, 1), (224, 10, 7)],
 )
