@@ -9,7 +9,6 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from reports.collect import RunData, TrialData
-from reports.formatting import plural
 
 
 def look_up(mapping: Mapping[str, Any], *keys: str) -> Any:
@@ -83,7 +82,7 @@ def method_name(run: RunData) -> str | None:
     """
     comparison = run.experiment.get("comparison")
     if isinstance(comparison, Mapping) and comparison.get("what") == "methods":
-        return plural(len(comparison.get("variants", [])), "method")
+        return f"each of {len(comparison.get('variants', []))}"
     searched = {d.get("key"): d.get("range") for d in run.experiment.get("dimensions", [])}
     if searched.get("method") and run.run.kind == "sweep":
         return f"one of {searched['method']}"

@@ -127,13 +127,16 @@ def watch_figure(watch: Watch, trial: str) -> Figure:
     figure.update_layout(height=280)
     figure.update_yaxes(rangemode="tozero")
     with_signs = sum(1 for signs in watch.signs if signs)
-    told = f"signs of collapse in {with_signs}" if with_signs else "no sign of collapse"
+    count = len(watch.epochs)
+    told = (
+        f": signs of collapse in {with_signs} of {count} epochs"
+        if with_signs
+        else f" over {count} epochs: no sign of collapse"
+    )
     return Figure(
         name="watch",
         figure=figure,
-        summary=f"What the collapse watch saw in {trial}: {told} of {len(watch.epochs)} epochs."
-        if with_signs
-        else f"What the collapse watch saw in {trial} over {len(watch.epochs)} epochs: {told}.",
+        summary=f"What the collapse watch saw in {trial}{told}.",
     )
 
 

@@ -136,7 +136,7 @@ def test_a_comparison_of_methods_names_no_single_one(make_run: Maker, spec: Any)
         },
     )
     summary = view_run(collect_run(folder.path), "run-1").summary
-    assert (summary.method, summary.planned) == ("2 methods", 6)
+    assert (summary.method, summary.planned) == ("each of 2", 6)
 
 
 def test_published_figures_stand_beside_a_variant_with_their_own_difference(
