@@ -9,7 +9,7 @@ from dfkd_tune.classifiers._inspect import (
     StageReport,
     inspect_network,
 )
-from dfkd_tune.classifiers._modes import evaluation_mode
+from dfkd_tune.classifiers._modes import channels_last, evaluation_mode
 from dfkd_tune.classifiers._networks import CLASSIFIERS, build_classifier
 from dfkd_tune.classifiers._preprocessing import (
     normalise,
@@ -57,6 +57,7 @@ __all__ = [
     "TrainingProgress",
     "TrainingRecipe",
     "build_classifier",
+    "channels_last",
     "check_output",
     "evaluation_mode",
     "file_sha256",

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from dfkd_tune.classifiers import TappedNetwork, build_classifier
+from dfkd_tune.classifiers import TappedNetwork, build_classifier, channels_last
 from dfkd_tune.distillation._collapse import CollapseSigns, CollapseWatch
 from dfkd_tune.distillation._config import DistillationConfig
 from dfkd_tune.distillation._meter import EpochMeter
@@ -58,6 +58,8 @@ class Progress:
         generator: the generator as it is now; None where pixels are optimised.
         pictures: makes `(rows, K, C, H, W)` pixels in [0, 1] to look at, `rows` of each class,
             from a seed: of the generator, or the newest of the image bank.
+        kept: images of this and earlier epochs `(N, C, H, W)`, normalised, float16, as the collapse
+            watch keeps them: a sample of all that the student has seen.
         state: makes the whole state, from which `distil` goes on bit for bit.
     """
 
@@ -75,6 +77,7 @@ class Progress:
     student: nn.Module
     generator: Generator | None
     pictures: Callable[[int, int], Tensor]
+    kept: Tensor
     state: Callable[[], State]
 
 
@@ -99,7 +102,7 @@ class _Distillation:
         self.config, self.inputs, self.device = config, inputs, device
         self.schedule = config.schedule
         # What can fail comes before the teacher is touched.
-        network = build_classifier(config.student, inputs, config.seed).to(device)
+        network = channels_last(build_classifier(config.student, inputs, config.seed).to(device))
         self.generator = first_generator(config, inputs, device)
         student = TappedNetwork(network, inputs, config.student.stages)
         self.teacher = TappedNetwork(teacher, inputs, teacher_stages)
@@ -108,7 +111,7 @@ class _Distillation:
         self.student_taps = student
         try:
             self._check_teacher()
-            teacher.to(device).eval().requires_grad_(False)
+            channels_last(teacher.to(device)).eval().requires_grad_(False)
             self.source = torch.Generator(device).manual_seed(config.seed + 2)
             self.host_source = torch.Generator().manual_seed(config.seed + 5)
             self._build(student)
@@ -341,6 +344,7 @@ def distil(
                     student=run.student.network,
                     generator=run.generator,
                     pictures=run.pictures,
+                    kept=run.watch.images,
                     state=run.state,
                 )
             )
