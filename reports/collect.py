@@ -14,6 +14,7 @@ from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import (
     AuditCard,
     EpochRecord,
+    PoolRecord,
     RunFolder,
     RunRecord,
     SelectionRecord,
@@ -91,6 +92,7 @@ class RunData:
         selection: the selected trial and what it was measured on; None while there is none.
         trials: all trials in order of proposal.
         audit: the card of the audit set; None where the run has none.
+        pool: how the students do on one another's images; None where that was not measured.
         yardsticks: what the student reaches with real images; None where it was not measured.
         problems: what could not be read, in words; without those of single trials.
     """
@@ -104,6 +106,7 @@ class RunData:
     selection: SelectionRecord | None
     trials: tuple[TrialData, ...]
     audit: AuditCard | None = None
+    pool: PoolRecord | None = None
     yardsticks: YardsticksRecord | None = None
     problems: tuple[str, ...] = ()
 
@@ -136,6 +139,7 @@ def collect_run(path: Path) -> RunData:
         selection=_read(folder.selection, None, problems),
         trials=tuple(_collect_trial(trial) for trial in folder.trial_folders()),
         audit=_read(lambda: _audit_card(folder.audit_card_file), None, problems),
+        pool=_read(folder.pool, None, problems),
         yardsticks=_read(folder.yardsticks, None, problems),
         problems=tuple(problems),
     )

@@ -8,6 +8,7 @@ from trainables._objectives import (
     ObjectiveName,
     SearchObjective,
 )
+from trainables._pool import load_kept, save_kept, score_on_pool
 from trainables._ray import BUDGET, VALUE, WORST_VALUE, distil_trial, train_teacher
 from trainables._teachers import (
     Teacher,
@@ -64,6 +65,7 @@ __all__ = [
     "copy_teacher",
     "distil_trial",
     "distillation_loss",
+    "load_kept",
     "load_network",
     "prepare_audit",
     "prepare_teacher",
@@ -72,6 +74,8 @@ __all__ = [
     "run_benchmark",
     "run_objective",
     "run_trial",
+    "save_kept",
+    "score_on_pool",
     "score_teacher",
     "student_size",
     "teacher_hash",

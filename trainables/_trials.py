@@ -41,6 +41,7 @@ from dfkd_tune.records import (
 )
 from trainables._machine import peak_memory_mib, reset_peak_memory
 from trainables._objectives import SEARCH_OBJECTIVES, SearchObjective, trial_scores
+from trainables._pool import save_kept
 from trainables._teachers import card_network, load_network
 
 GRID_ROWS = 4
@@ -181,6 +182,7 @@ def _run_trial(
             if progress.generator is not None:
                 save_weights(folder.generator_weights, progress.generator)
             save_weights(folder.student_weights, progress.student)
+            save_kept(folder, progress.kept)
             folder.set_status("complete", reason="trained its whole budget", error=None)
         elif epoch % saving.checkpoint_every == 0:
             store.save(epoch, progress.state())

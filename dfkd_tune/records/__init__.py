@@ -18,7 +18,9 @@
     images/epoch_000010.png     a grid of synthetic images, one column per class
     student.safetensors    weights at the last epoch of a complete trial
     generator.safetensors
+    kept_images.safetensors  `images` (N, C, H, W), normalised, float16: some of its own
     test.json              TestOutcome, of the trials of a comparison
+  pool.json                PoolRecord, after a search of three complete trials or more
   selection.json           SelectionRecord: the trial chosen on validation, its test numbers
   yardsticks.json          YardsticksRecord, where they were measured
   report/                  report.html, trials.csv, curves.csv, summary.json, best_config.json
@@ -32,6 +34,7 @@ Accuracies are fractions in [0, 1]; relative accuracies are percent; times are U
 """
 
 from dfkd_tune.records._audit import AuditCard
+from dfkd_tune.records._pool import FEWEST_TRIALS, PoolRecord
 from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, RunState, SessionRecord
@@ -62,6 +65,7 @@ from dfkd_tune.records._writing import (
 from dfkd_tune.records._yardsticks import YardsticksRecord
 
 __all__ = [
+    "FEWEST_TRIALS",
     "FINAL_STATES",
     "LOST_STATES",
     "SCHEMA_VERSION",
@@ -70,6 +74,7 @@ __all__ = [
     "ErrorRecord",
     "HeldOutAgreement",
     "NetworkSize",
+    "PoolRecord",
     "Record",
     "RestoreRecord",
     "RunFolder",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records._pool import PoolRecord
 from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, SessionRecord
@@ -37,6 +38,7 @@ class RunFolder:
         self.audit_card_file = path / "audit" / "card.json"
         self.audit_images = path / "audit" / "images.safetensors"
         self.trials_path = path / "trials"
+        self.pool_file = path / "pool.json"
         self.selection_file = path / "selection.json"
         self.yardsticks_file = path / "yardsticks.json"
         self.report_path = path / "report"
@@ -101,6 +103,10 @@ class RunFolder:
         if not self.selection_file.exists():
             return None
         return read_record(self.selection_file, SelectionRecord)
+
+    def pool(self) -> PoolRecord | None:
+        """How the students do on one another's images; None where that was not measured."""
+        return read_record(self.pool_file, PoolRecord) if self.pool_file.exists() else None
 
     def yardsticks(self) -> YardsticksRecord | None:
         """What the student reaches with real images; None where that was not measured."""

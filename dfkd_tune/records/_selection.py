@@ -54,6 +54,10 @@ class SelectionRecord(Record):
     objective: str = Field(description="name of the search objective, such as val_real")
     candidates: int = Field(description="complete trials that were compared")
     value: float | None = Field(default=None, description="of the search objective, a fraction")
+    pool_agreement: float | None = Field(
+        default=None,
+        description="with the teacher on the other trials' images; where it decided",
+    )
     validation: dict[str, float] = Field(description="scores of the student at its last epoch")
     teacher_validation_accuracy: float | None = Field(
         default=None, description="None where there are no labels"

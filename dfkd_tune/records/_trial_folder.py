@@ -21,6 +21,7 @@ class TrialFolder:
         self.images = path / "images"
         self.student_weights = path / "student.safetensors"
         self.generator_weights = path / "generator.safetensors"
+        self.kept_images = path / "kept_images.safetensors"
         self.test_file = path / "test.json"
 
     @property

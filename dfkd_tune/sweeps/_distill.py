@@ -123,7 +123,7 @@ def assignment_from_run(
         if selection is not None:
             trial = selection.trial
         elif best is not None:
-            trial = best[0].name
+            trial = best.folder.name
         else:
             raise RunFolderError(f"{run.path} has no complete trial yet; name one with --trial")
     folder = run.trial_folder(trial)

@@ -1,11 +1,17 @@
 """Choosing by the search objective, then one look at images that the choice has not seen."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
 from dfkd_tune.benchmarks import Benchmark
 from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.evaluation import held_out_agreement, paired_outcome, predict_stored
 from dfkd_tune.records import (
+    FEWEST_TRIALS,
     HeldOutAgreement,
     RunFolder,
     SelectionRecord,
@@ -14,28 +20,104 @@ from dfkd_tune.records import (
     now,
     write_record,
 )
-from trainables import SearchObjective, card_network, load_network, run_objective
+from dfkd_tune.sweeps._epochs import epoch_progress
+from dfkd_tune.sweeps._preparation import best_device
+from trainables import (
+    SearchObjective,
+    card_network,
+    load_network,
+    run_objective,
+    score_on_pool,
+)
 
 TIES = "ties by agreement with the teacher, then fewer parameters, then the earlier trial"
 
 
-def selection_rule(objective: SearchObjective) -> str:
-    """The rule of selection in words."""
+POOL_WORDS = (
+    "agreement with the teacher on the synthetic images of all other complete trials, own left out"
+)
+
+
+def selection_rule(objective: SearchObjective, *, pooled: bool) -> str:
+    """The rule of selection in words.
+
+    Args:
+        objective: of the search.
+        pooled: whether the students' answers on one another's images decide.
+    """
+    if pooled:
+        return f"highest {POOL_WORDS}, at the last epoch; ties by the search objective; {TIES}"
     return f"highest {objective.words} at the last epoch among complete trials; {TIES}"
 
 
-def best_complete_trial(run: RunFolder) -> tuple[TrialFolder, int] | None:
-    """The trial that the rule chooses, and among how many; None where none is complete."""
+def ensure_pool(run: RunFolder, benchmark: Benchmark, console: Console) -> None:
+    """Score the complete trials on one another's images, unless that was done for these already.
+
+    Args:
+        run: the run; nothing is done for one with fewer than three complete trials.
+        benchmark: its input.
+        console: where to show how it goes.
+    """
+    complete = [f for f in run.trial_folders() if f.status().state == "complete"]
+    folders = [f for f in complete if f.kept_images.is_file() and f.student_weights.is_file()]
+    card = run.teacher_card()
+    if card is None or len(folders) < FEWEST_TRIALS:
+        return
+    before = run.pool()
+    students = tuple(file_sha256(folder.student_weights) for folder in folders)
+    if before is not None and before.students == students:
+        return
+    teacher = load_network(card_network(card), benchmark.inputs, run.teacher_weights)
+    with epoch_progress(console) as show:
+        pool = score_on_pool(
+            folders,
+            teacher,
+            benchmark.inputs,
+            device=best_device(),
+            progress=lambda done, count: show(
+                done, count, f"scoring the students on one another's images, {done} of {count}"
+            ),
+        )
+    write_record(run.pool_file, pool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The trial that the rule of selection chooses.
+
+    Args:
+        folder: of the trial.
+        candidates: complete trials that were compared.
+        pool_agreement: what decided, where the students' answers on one another's images did.
+    """
+
+    folder: TrialFolder
+    candidates: int
+    pool_agreement: float | None
+
+
+def _pool_agreement(run: RunFolder, trials: Sequence[TrialFolder]) -> Mapping[str, float]:
+    """Agreement on the pool by trial; empty where it does not hold every one of these trials."""
+    pool = run.pool()
+    if pool is None or set(pool.trials) != {folder.name for folder in trials}:
+        return {}
+    return pool.scores(pool.agreement)
+
+
+def best_complete_trial(run: RunFolder) -> Choice | None:
+    """The trial that the rule chooses; None where none is complete."""
+    data_free = run_objective(run).name == "data_free"
     # Without data, no real image may decide, not even a tie.
-    agreement = "audit_agreement" if run_objective(run).name == "data_free" else "agreement"
+    agreement = "audit_agreement" if data_free else "agreement"
+    complete = [f for f in run.trial_folders() if f.status().state == "complete"]
+    pooled = _pool_agreement(run, complete) if data_free else {}
     candidates = []
-    for folder in run.trial_folders():
-        if folder.status().state != "complete":
-            continue
+    for folder in complete:
         record, last = folder.trial(), folder.epochs()[-1]
         if last.value is None:
             continue
         rank = (
+            pooled.get(folder.name, 0.0),
             last.value,
             last.validation.get(agreement, 0.0),
             -record.student_size.parameters,
@@ -44,7 +126,8 @@ def best_complete_trial(run: RunFolder) -> tuple[TrialFolder, int] | None:
         candidates.append((rank, folder))
     if not candidates:
         return None
-    return max(candidates, key=lambda candidate: candidate[0])[1], len(candidates)
+    folder = max(candidates, key=lambda candidate: candidate[0])[1]
+    return Choice(folder=folder, candidates=len(candidates), pool_agreement=pooled.get(folder.name))
 
 
 def select(
@@ -63,7 +146,7 @@ def select(
     card = run.teacher_card()
     if chosen is None or card is None:
         raise RunFolderError(f"{run.path} has no complete trial to select")
-    folder, candidates = chosen
+    folder, candidates = chosen.folder, chosen.candidates
     student_sha256 = file_sha256(folder.student_weights)
     before = run.selection()
     if before is not None and before.student_sha256 == student_sha256:
@@ -78,7 +161,8 @@ def select(
     last = folder.epochs()[-1]
     record = SelectionRecord(
         trial=folder.name,
-        rule=selection_rule(objective),
+        rule=selection_rule(objective, pooled=chosen.pool_agreement is not None),
+        pool_agreement=chosen.pool_agreement,
         objective=objective.name,
         candidates=candidates,
         value=last.value,

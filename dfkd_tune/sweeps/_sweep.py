@@ -34,7 +34,7 @@ from dfkd_tune.sweeps._preparation import (
     teacher_with_progress,
 )
 from dfkd_tune.sweeps._ray import ray_cluster
-from dfkd_tune.sweeps._selection import best_complete_trial, measure_all, select
+from dfkd_tune.sweeps._selection import best_complete_trial, ensure_pool, measure_all, select
 from trainables import Teacher, copy_teacher, teacher_hash
 
 Ending = Literal["complete", "interrupted"]
@@ -249,6 +249,7 @@ def _conclude(work: _Work, ending: Ending) -> SweepResult:
         elif best_complete_trial(run) is None:
             message += "; none complete, so none selected"
         else:
+            ensure_pool(run, resolved.benchmark, work.console)
             select(run, resolved.benchmark, resolved.objective, work.session)
         set_run_state(run, "complete", message)
     return SweepResult(

@@ -80,10 +80,17 @@ def _data_free_objective(run: RunData) -> str:
         if data_kind(run) == "labelled"
         else ""
     )
+    pooled = run.selection is not None and run.selection.pool_agreement is not None
+    last = (
+        " The last choice, among complete trials, is by agreement on their synthetic images, each "
+        "student's own left out."
+        if pooled
+        else ""
+    )
     return (
         "No real image was used in search or choice: trials are scored by agreement with the "
-        f"teacher on an audit set made from the teacher alone ({_audit_set(run.audit)}). Agreement "
-        f"on such images is not accuracy on real ones.{beside}"
+        f"teacher on an audit set made from the teacher alone ({_audit_set(run.audit)}).{last} "
+        f"Agreement on such images is not accuracy on real ones.{beside}"
     )
 
 

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dfkd_tune.records import PoolRecord, write_record
 from reports import collect_run
-from reports.compute.choice import ChoiceQuality, choice_quality, rank_correlations
+from reports.compute.choice import (
+    ChoiceQuality,
+    ScoreQuality,
+    choice_quality,
+    rank_correlations,
+    spearman_interval,
+)
 
 Maker = Any
 
@@ -20,6 +27,10 @@ def quality(folder: Any) -> ChoiceQuality:
     return found
 
 
+def score(found: ChoiceQuality, name: str) -> ScoreQuality:
+    return next(each for each in found.scores if each.name == name)
+
+
 def test_numbers_by_hand(make_run: Maker, spec: Any) -> None:
     """Ranks 4 3 2 1 and 3 4 2 1: rho = 1 - 6 * 2 / 60 = 0.8, tau = (5 - 1) / 6."""
     pairs = ((0.9, 0.85), (0.8, 0.88), (0.7, 0.80), (0.6, 0.70))
@@ -27,8 +38,12 @@ def test_numbers_by_hand(make_run: Maker, spec: Any) -> None:
     trials.append(spec(values=(0.99,), beside=(0.99,), state="stopped"))
     found = quality(make_run(trials, objective="data_free"))
     assert [trial.trial for trial in found.trials] == ["t0000", "t0001", "t0002", "t0003"]
-    assert found.spearman == pytest.approx(0.8)
-    assert found.kendall == pytest.approx(2 / 3)
+    audit = score(found, "audit_agreement")
+    assert audit.spearman == pytest.approx(0.8)
+    assert audit.kendall == pytest.approx(2 / 3)
+    assert (audit.picked, audit.decided) == ("t0000", True)
+    assert audit.regret == pytest.approx(0.03)
+    assert found.chance_regret == pytest.approx(0.88 - (0.85 + 0.88 + 0.80 + 0.70) / 4)
     assert (found.picked.trial, found.best.trial) == ("t0000", "t0001")
     assert found.regret == pytest.approx(0.03)
 
@@ -51,13 +66,17 @@ def test_no_regret_where_the_choice_is_among_the_best(make_run: Maker, spec: Any
 def test_too_few_trials_give_no_correlation(make_run: Maker, spec: Any, count: int) -> None:
     trials = [spec(values=(0.1 * i,), beside=(0.1 * i,)) for i in range(1, count + 1)]
     found = quality(make_run(trials, objective="data_free"))
-    assert (found.spearman, found.kendall, found.enough) == (None, None, False)
+    audit = score(found, "audit_agreement")
+    assert (audit.spearman, audit.interval, audit.kendall) == (None, None, None)
+    assert not found.enough
 
 
 def test_equal_values_give_no_correlation(make_run: Maker, spec: Any) -> None:
     trials = [spec(values=(0.5,), beside=(0.1 * i,)) for i in range(3)]
     found = quality(make_run(trials, objective="data_free"))
-    assert (found.spearman, found.kendall, found.enough) == (None, None, True)
+    audit = score(found, "audit_agreement")
+    assert (audit.spearman, audit.interval, audit.kendall) == (None, None, None)
+    assert found.enough
 
 
 @pytest.mark.parametrize(
@@ -91,3 +110,75 @@ def test_correlations_agree_with_other_computations(seed: int) -> None:
     untied = [sum(1 for pair in signs if pair[k] != 0) for k in (0, 1)]
     assert kendall == pytest.approx(both / sqrt(untied[0] * untied[1]))
     assert kendall == pytest.approx(stats.kendalltau(first, second).statistic)
+
+
+def test_interval_agrees_with_another_bootstrap() -> None:
+    generator = np.random.default_rng(1)
+    first = generator.normal(size=20)
+    second = first + generator.normal(0, 0.7, 20)
+    found = spearman_interval(list(first), list(second))
+    assert found is not None
+    other = stats.bootstrap(
+        (first, second),
+        lambda a, b: stats.spearmanr(a, b).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(5),
+    ).confidence_interval
+    assert found == pytest.approx((other.low, other.high), abs=0.05)
+    assert found[0] < stats.spearmanr(first, second).statistic < found[1]
+    assert found == spearman_interval(list(first), list(second))
+
+
+def with_pool(run: Any, agreement: list[list[float]]) -> Any:
+    """Give a run of complete trials the record of their answers on one another's images."""
+    names = [folder.name for folder in run.trial_folders()]
+    rows = tuple(tuple(row) for row in agreement)
+    record = PoolRecord(
+        trials=tuple(names),
+        students=("s",) * len(names),
+        images=(10,) * len(names),
+        class_entropy=(1.0,) * len(names),
+        agreement=rows,
+        kl=rows,
+        ensemble=rows,
+        seconds=1.0,
+        time="2026-01-01T00:00:00.000+00:00",
+    )
+    write_record(run.pool_file, record)
+    return run
+
+
+AGREEMENT = [[1.0, 0.2, 0.3], [0.6, 1.0, 0.5], [0.7, 0.8, 1.0]]
+"""Rows are worse than later ones in every column but their own."""
+
+
+def test_the_pool_judged_beside_the_audit_set(
+    make_run: Maker, spec: Any, make_selection: Any
+) -> None:
+    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
+    selection = make_selection("t0002", objective="data_free", pool_agreement=0.7)
+    run = with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
+    found = quality(run)
+    pool, audit = score(found, "pool_agreement"), score(found, "audit_agreement")
+    assert (pool.spearman, pool.picked, pool.regret, pool.decided) == (1.0, "t0002", 0.0, True)
+    assert (audit.picked, audit.decided) == ("t0000", False)
+    assert audit.regret == pytest.approx(0.2)
+    assert audit.spearman == pytest.approx(-0.5)
+    # KL is better where it is lower.
+    assert score(found, "pool_kl").spearman == -1.0
+    assert found.by_pool
+
+
+def test_a_search_with_labels_tells_what_others_would_have_chosen(
+    make_run: Maker, spec: Any
+) -> None:
+    trials = [spec(values=(value,)) for value in (0.1, 0.2, 0.3)]
+    run = make_run(trials)
+    assert choice_quality(collect_run(run.path)) is None, "no score of the pool"
+    found = quality(with_pool(run, AGREEMENT))
+    assert found.with_labels
+    assert not any(each.decided for each in found.scores)
+    assert score(found, "pool_agreement").spearman == 1.0

@@ -1,0 +1,127 @@
+"""The last choice of a search without data: by the students' answers on one another's images."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from complete_trials import INPUTS, add_complete_trial, network
+from rich.console import Console
+from run_folders import add_epochs, empty_run
+
+from dfkd_tune.benchmarks import Benchmark, BenchmarkConfig, open_benchmark
+from dfkd_tune.classifiers import file_sha256, save_weights
+from dfkd_tune.records import RunFolder, TeacherCard, TrialFolder, now, write_json, write_record
+from dfkd_tune.sweeps._selection import best_complete_trial, ensure_pool, select
+from trainables import SEARCH_OBJECTIVES
+
+TEACHER = 99
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture
+def benchmark() -> Benchmark:
+    """The digits' input alone."""
+    given = {
+        "size": 8,
+        "channels": 1,
+        "mean": list(INPUTS.mean),
+        "std": list(INPUTS.std),
+        "classes": 10,
+    }
+    return open_benchmark(BenchmarkConfig.model_validate({"name": "bare", "input": given}))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run without data: its teacher, and no trial yet."""
+    run = empty_run(tmp_path / "run")
+    write_json(run.experiment_file, {"search": {"objective": "data_free"}})
+    save_weights(run.teacher_weights, network(TEACHER))
+    card = TeacherCard(
+        benchmark="bare",
+        architecture="convnet",
+        width=0.25,
+        parameters=1,
+        source="file",
+        origin="w",
+        recipe_hash="r",
+        weights_sha256=file_sha256(run.teacher_weights),
+        data_hash="",
+        scores={},
+        seconds=0.0,
+        created=now(),
+    )
+    write_record(run.teacher_card_file, card)
+    return run
+
+
+def near(amount: float, seed: int) -> torch.nn.Module:
+    """A student whose weights lie that far from the teacher's."""
+    student, source = network(TEACHER), torch.Generator().manual_seed(seed)
+    for parameter in student.parameters():
+        parameter.add_(amount * torch.randn(parameter.shape, generator=source))
+    return student
+
+
+def add(run: RunFolder, amount: float, value: float) -> TrialFolder:
+    folder = add_complete_trial(run, near(amount, len(run.trial_folders())))
+    add_epochs(folder, [value], 10)
+    return folder
+
+
+def test_the_pool_decides_over_the_audit_set(run: RunFolder, benchmark: Benchmark) -> None:
+    """The best by its answers on the others' images is the worst on the audit set."""
+    add(run, 0.5, value=0.9)
+    add(run, 0.001, value=0.6)
+    add(run, 0.3, value=0.7)
+    before = best_complete_trial(run)
+    assert before is not None
+    assert (before.folder.name, before.pool_agreement) == ("t0000", None)
+    ensure_pool(run, benchmark, QUIET)
+    record = select(run, benchmark, SEARCH_OBJECTIVES["data_free"], "s")
+    pool = run.pool()
+    assert pool is not None
+    assert record.trial == "t0001"
+    assert record.pool_agreement == pool.scores(pool.agreement)["t0001"]
+    assert record.value == 0.6
+    assert "own left out" in record.rule
+
+
+def test_two_trials_are_chosen_by_the_audit_set(run: RunFolder, benchmark: Benchmark) -> None:
+    add(run, 0.5, value=0.9)
+    add(run, 0.001, value=0.6)
+    ensure_pool(run, benchmark, QUIET)
+    assert run.pool() is None
+    record = select(run, benchmark, SEARCH_OBJECTIVES["data_free"], "s")
+    assert (record.trial, record.pool_agreement) == ("t0000", None)
+    assert "audit set" in record.rule
+
+
+def test_scored_once_and_anew_with_another_trial(run: RunFolder, benchmark: Benchmark) -> None:
+    for amount in (0.5, 0.001, 0.3):
+        add(run, amount, value=0.5)
+    ensure_pool(run, benchmark, QUIET)
+    first = run.pool_file.read_bytes()
+    ensure_pool(run, benchmark, QUIET)
+    assert run.pool_file.read_bytes() == first
+    add(run, 0.2, value=0.95)
+    stale = best_complete_trial(run)
+    assert stale is not None
+    assert (stale.folder.name, stale.pool_agreement) == ("t0003", None), "not by three of four"
+    ensure_pool(run, benchmark, QUIET)
+    pool = run.pool()
+    assert pool is not None
+    assert len(pool.trials) == 4
+
+
+def test_labels_decide_where_they_may(run: RunFolder, benchmark: Benchmark) -> None:
+    write_json(run.experiment_file, {"search": {"objective": "val_real"}})
+    add(run, 0.5, value=0.9)
+    add(run, 0.001, value=0.6)
+    add(run, 0.3, value=0.7)
+    ensure_pool(run, benchmark, QUIET)
+    chosen = best_complete_trial(run)
+    assert run.pool() is not None
+    assert chosen is not None
+    assert (chosen.folder.name, chosen.pool_agreement) == ("t0000", None)
