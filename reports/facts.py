@@ -7,6 +7,7 @@ from reports.compute.accuracy import Interval
 from reports.compute.comparison import VariantRow
 from reports.compute.summary import RunSummary
 from reports.formatting import MISSING, duration, percent, relative, sentence, whole
+from reports.objectives import PEEKING_OBJECTIVE
 
 UNMEASURABLE = "not measurable:"
 
@@ -58,8 +59,10 @@ def _of_comparison(rows: Sequence[VariantRow]) -> tuple[Fact, ...]:
 def _quality(summary: RunSummary) -> tuple[Fact, ...]:
     """How good the best student is, by what the run's data can tell."""
     if summary.data == "labelled":
+        peeked = summary.objective == PEEKING_OBJECTIVE
+        where = "test, by which it was chosen" if peeked else "test"
         return (
-            _with_interval("Relative accuracy, test", summary.relative_accuracy),
+            _with_interval(f"Relative accuracy, {where}", summary.relative_accuracy),
             _share("Student, test", summary.student_test_accuracy),
             _share("Teacher, test", summary.teacher_test_accuracy),
             *_yardsticks(summary),

@@ -10,6 +10,7 @@ from reports.formatting import shorten
 LABEL_OBJECTIVE = "val_real"
 UNLABELLED_OBJECTIVE = "unlabelled_real"
 DATA_FREE_OBJECTIVE = "data_free"
+PEEKING_OBJECTIVE = "test_peeking"
 
 DataKind = Literal["labelled", "unlabelled", "none"]
 USUAL_DATA: dict[str, DataKind] = {
@@ -84,5 +85,24 @@ def objective_words(run: RunData) -> ObjectiveWords:
             noun="agreement",
             explained="agreement with the teacher on an audit set made from the teacher alone",
         )
+    if name == PEEKING_OBJECTIVE:
+        return ObjectiveWords(
+            name=name,
+            value="test accuracy",
+            noun="accuracy",
+            explained="accuracy on the test split itself",
+        )
     short = shorten(name)
     return ObjectiveWords(name=name, value=short, noun="value", explained=short)
+
+
+def choice_words(run: RunData) -> str:
+    """What the last choice among complete trials was made by, with where it is measured."""
+    if by_pool(run):
+        return "agreement with the teacher on the synthetic images of the other trials"
+    return objective_words(run).explained
+
+
+def by_pool(run: RunData) -> bool:
+    """Whether the students' answers on one another's images made the choice."""
+    return run.selection is not None and run.selection.pool_agreement is not None

@@ -8,11 +8,17 @@ import torch
 from torch import nn
 
 from dfkd_tune.benchmarks import Benchmark, DataKind
-from dfkd_tune.evaluation import fidelity_scores, predict_logits, predict_stored, student_scores
+from dfkd_tune.evaluation import (
+    fidelity_scores,
+    predict_logits,
+    predict_stored,
+    split_score,
+    student_scores,
+)
 from dfkd_tune.records import RunFolder
 from trainables._audit import load_audit
 
-ObjectiveName = Literal["val_real", "unlabelled_real", "data_free"]
+ObjectiveName = Literal["val_real", "unlabelled_real", "data_free", "test_peeking"]
 OBJECTIVE_NAMES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
 
@@ -53,6 +59,12 @@ SEARCH_OBJECTIVES: dict[ObjectiveName, SearchObjective] = {
             key="audit_agreement",
             words="agreement with the teacher on an audit set made from the teacher alone",
             needs=("labelled", "unlabelled", "none"),
+        ),
+        SearchObjective(
+            name="test_peeking",
+            key="test_accuracy",
+            words="accuracy on the test split, which then measures nothing that it has not chosen",
+            needs=("labelled",),
         ),
     )
 }
@@ -100,6 +112,15 @@ def trial_scores(
             lambda student: fidelity_scores(
                 predict_stored(student, images, benchmark.inputs), answers
             )
+        )
+    if objective.name == "test_peeking":
+        test = benchmark.load("test")
+        parts.append(
+            lambda student: {
+                "test_accuracy": split_score(
+                    predict_stored(student, test.images, benchmark.inputs), test.labels
+                ).accuracy
+            }
         )
     if objective.name == "data_free":
         audit = load_audit(run.audit_images)

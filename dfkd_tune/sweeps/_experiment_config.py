@@ -42,6 +42,7 @@ class SearchConfig(_Section):
         default=None,
         description="val_real: accuracy on the labelled validation split; unlabelled_real: "
         "agreement with the teacher on unlabelled images; data_free: agreement on an audit set; "
+        "test_peeking: accuracy on the test split, the field's habit, labelled so; "
         "by default the first of these that the data allow",
     )
     audit: AuditConfig = Field(default=AuditConfig(), description="for data_free")

@@ -137,7 +137,8 @@ def select(
 
     With labels these are the test split, for student and teacher; with unlabelled images their
     second half, for the agreement of both; without images there is nothing to measure. A student
-    that met them before is not measured again.
+    that met them before is not measured again. Under test_peeking every trial has met the test
+    split, and all are counted.
 
     Raises:
         RunFolderError: if no trial is complete.
@@ -159,6 +160,8 @@ def select(
         evaluations += 0 if benchmark.data == "none" else 1
     score = card.scores.get("validation")
     last = folder.epochs()[-1]
+    if objective.name == "test_peeking":
+        evaluations = sum(bool(each.epochs()) for each in run.trial_folders())
     record = SelectionRecord(
         trial=folder.name,
         rule=selection_rule(objective, pooled=chosen.pool_agreement is not None),

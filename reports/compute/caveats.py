@@ -8,7 +8,9 @@ from reports.formatting import percent, plural, whole
 from reports.objectives import (
     DATA_FREE_OBJECTIVE,
     LABEL_OBJECTIVE,
+    PEEKING_OBJECTIVE,
     UNLABELLED_OBJECTIVE,
+    by_pool,
     data_kind,
     objective_name,
     objective_words,
@@ -53,6 +55,12 @@ def _objective(run: RunData) -> str:
         )
     if name == UNLABELLED_OBJECTIVE:
         return _unlabelled_objective(run)
+    if name == PEEKING_OBJECTIVE:
+        return (
+            "Trials are scored and chosen by their accuracy on the test split, as much of the "
+            "field does it. No figure on that split is an honest estimate then: this run is for "
+            "comparison with published results that were chosen in the same way."
+        )
     if name == DATA_FREE_OBJECTIVE:
         return _data_free_objective(run)
     return f"The search objective was {objective_words(run).value}."
@@ -80,11 +88,10 @@ def _data_free_objective(run: RunData) -> str:
         if data_kind(run) == "labelled"
         else ""
     )
-    pooled = run.selection is not None and run.selection.pool_agreement is not None
     last = (
         " The last choice, among complete trials, is by agreement on their synthetic images, each "
         "student's own left out."
-        if pooled
+        if by_pool(run)
         else ""
     )
     return (
@@ -119,6 +126,8 @@ def _unseen_images(run: RunData) -> str:
             f"{plural(met, 'student')} of this comparison met the test split, once each; none was "
             "chosen by it. The best of their accuracies flatters all the same."
         )
+    if selection is None and objective_name(run) == PEEKING_OBJECTIVE:
+        return "The test split is seen by every trial."
     if selection is None:
         end = (
             "; relative accuracies are on validation"
@@ -127,6 +136,8 @@ def _unseen_images(run: RunData) -> str:
         )
         return f"The test split has not been touched{end}."
     times = selection.test_evaluations
+    if objective_name(run) == PEEKING_OBJECTIVE:
+        return f"{plural(times, 'trial')} of this run met the test split after every evaluation."
     if times == 1:
         return "The test split was touched once, by the selected student and the teacher."
     return (

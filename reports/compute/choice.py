@@ -12,7 +12,9 @@ from reports.compute.leaderboard import rank_trials
 from reports.objectives import (
     DATA_FREE_OBJECTIVE,
     LABEL_OBJECTIVE,
+    PEEKING_OBJECTIVE,
     UNLABELLED_OBJECTIVE,
+    by_pool,
     data_kind,
     objective_name,
 )
@@ -132,7 +134,7 @@ def choice_quality(run: RunData) -> ChoiceQuality | None:
         The comparison. None for a run whose trials have no accuracy or that is no search, and for
         one that chose by validation accuracy and has no other score of three trials.
     """
-    with_labels = objective_name(run) == LABEL_OBJECTIVE
+    with_labels = objective_name(run) in (LABEL_OBJECTIVE, PEEKING_OBJECTIVE)
     if data_kind(run) != "labelled" or run.run.kind != "sweep":
         return None
     trials = _scored_trials(run)
@@ -154,8 +156,7 @@ def deciding_score(run: RunData) -> str | None:
         return REAL_SCORE
     if name != DATA_FREE_OBJECTIVE:
         return None
-    pooled = run.selection is not None and run.selection.pool_agreement is not None
-    return POOL_SCORE if pooled else AUDIT_SCORE
+    return POOL_SCORE if by_pool(run) else AUDIT_SCORE
 
 
 def rank_correlations(

@@ -16,7 +16,7 @@ from reports.configuration import (
     student_name,
     teacher_name,
 )
-from reports.objectives import data_kind, objective_words
+from reports.objectives import PEEKING_OBJECTIVE, choice_words, data_kind, objective_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +155,12 @@ def _test_words(run: RunData) -> str:
         return "this run has no labelled test images"
     if run.run.kind == "comparison":
         return "this run measured every student on the test split once, at its last epoch"
+    if objective_name(run) == PEEKING_OBJECTIVE:
+        return "this run chose among trials by their accuracy on the test split at the last epoch"
     if run.selection is None:
         return "this run has not touched the test split yet"
     if run.selection.test_evaluations == 1:
-        by = objective_words(run).explained
+        by = choice_words(run)
         return f"this run touched the test split once, after the choice by {by}"
     return f"{run.selection.test_evaluations:,} students of this run met the test split"
 

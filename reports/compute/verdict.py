@@ -8,7 +8,14 @@ from reports.compute.accuracy import Interval, agreement_interval, relative_accu
 from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.leaderboard import LeaderboardRow
 from reports.formatting import interval, percent, plural, relative, shorten, whole
-from reports.objectives import data_kind, objective_words
+from reports.objectives import (
+    PEEKING_OBJECTIVE,
+    by_pool,
+    choice_words,
+    data_kind,
+    objective_name,
+    objective_words,
+)
 
 STATES = (
     "complete",
@@ -55,29 +62,35 @@ def interval_words(value: Interval | None) -> str:
 
 def _outcome(run: RunData, selection: SelectionRecord) -> str:
     """What the selected student was found to be worth, and how it was chosen."""
-    words = objective_words(run)
+    explained = choice_words(run)
     if selection.test is not None:
-        return f"{_on_test(selection.test)}; {_chosen(selection, words.explained)}"
+        if objective_name(run) == PEEKING_OBJECTIVE and selection.candidates > 1:
+            return (
+                f"{_on_test(selection.test)}, by which it was itself chosen among "
+                f"{whole(selection.candidates)} complete trials, so the figure flatters"
+            )
+        return f"{_on_test(selection.test)}; {_chosen(selection, explained)}"
     agreement = agreement_interval(selection.held_out) if selection.held_out else None
     if selection.held_out is not None and agreement is not None:
         return (
             f"chooses the teacher's class on {percent(selection.held_out.agreement)} of "
             f"{whole(selection.held_out.images)} unlabelled images that the choice has not seen "
             f"(95\N{NO-BREAK SPACE}% interval {agreement.low:.1f} to {relative(agreement.high)}); "
-            f"{_chosen(selection, words.explained)}"
+            f"{_chosen(selection, explained)}"
         )
     among = (
         "the only complete trial"
         if selection.candidates == 1
         else f"by which it was chosen among {whole(selection.candidates)} complete trials"
     )
-    value = percent(selection.value, "no known value of")
+    decisive = selection.pool_agreement if by_pool(run) else selection.value
+    value = percent(decisive, "no known value of")
     end = (
         "no real image was there to measure its accuracy by"
         if data_kind(run) == "none"
         else "it was not measured on images that the choice has not seen"
     )
-    return f"has {value} {words.explained}, {among}; {end}"
+    return f"has {value} {explained}, {among}; {end}"
 
 
 def _on_test(test: TestOutcome) -> str:
@@ -109,7 +122,9 @@ def _without_selection(run: RunData, best: LeaderboardRow) -> str:
         else ""
     )
     end = {
-        "labelled": "the test split is untouched",
+        "labelled": "the test split is untouched"
+        if objective_name(run) != PEEKING_OBJECTIVE
+        else "the trials were scored on it",
         "unlabelled": "the unlabelled images kept apart are untouched",
         "none": "no real image was there to measure accuracy by",
     }[data_kind(run)]

@@ -23,6 +23,7 @@ KINDS = [
     ("data_free", "labelled"),
     ("data_free", "unlabelled"),
     ("data_free", "none"),
+    ("test_peeking", "labelled"),
 ]
 MEASURES = {
     ("val_real", "labelled"): "validation accuracy",
@@ -31,6 +32,7 @@ MEASURES = {
     ("data_free", "labelled"): "agreement with the teacher on the audit set",
     ("data_free", "unlabelled"): "agreement with the teacher on the audit set",
     ("data_free", "none"): "agreement with the teacher on the audit set",
+    ("test_peeking", "labelled"): "test accuracy",
 }
 NAMES = "t0003 (resnet18 \N{MULTIPLICATION SIGN} 0.5, 23,456 parameters)"
 
@@ -98,8 +100,9 @@ def test_page_names_what_was_measured(make_kind: Maker, objective: str, data: st
         "curves": measures,
     }
     assert "Value of the search objective" in text
-    assert ("Last accuracy" in text) is (objective == "val_real")
-    assert ("Last agreement" in text) is (objective != "val_real")
+    by_accuracy = objective in ("val_real", "test_peeking")
+    assert ("Last accuracy" in text) is by_accuracy
+    assert ("Last agreement" in text) is not by_accuracy
     assert "4.23 ms" in text
 
 
@@ -129,6 +132,31 @@ def test_nothing_is_shown_that_was_not_measured(
     if data != "labelled":
         assert "% relative accuracy" not in text
         assert summarise(run.path).relative_accuracy is None
+
+
+def test_a_figure_that_was_chosen_by_is_called_so_everywhere(make_kind: Maker) -> None:
+    run = make_kind("test_peeking", "labelled", test_evaluations=6)
+    text = text_of(html_of(run))
+    assert "by which it was itself chosen among 5 complete trials, so the figure flatters" in said(
+        run
+    )
+    assert "Relative accuracy, test, by which it was chosen" in facts_of(html_of(run))
+    assert "chosen by it" in text
+    assert "No figure on that split is an honest estimate then" in text
+    assert "6 trials of this run met the test split after every evaluation" in text
+    assert "touched once" not in text
+    assert "untouched" not in text_of(html_of(make_kind("test_peeking", "none", selected=False)))
+
+
+@pytest.mark.parametrize("data", ["labelled", "unlabelled", "none"])
+def test_a_choice_by_the_pool_is_called_so(make_kind: Maker, data: str) -> None:
+    run = make_kind("data_free", data, pool_agreement=0.456)
+    verdict = said(run)
+    by = "agreement with the teacher on the synthetic images of the other trials"
+    assert by in verdict
+    assert "audit set" not in verdict
+    assert ("45.6 %" in verdict) is (data == "none")
+    assert "each student's own left out" in " ".join(caveats(collect_run(run.path)))
 
 
 def test_verdict_by_labels(make_kind: Maker) -> None:
@@ -274,13 +302,13 @@ def test_choice_is_judged_only_where_labels_had_no_part_in_it(
     make_kind: Maker, objective: str, data: str
 ) -> None:
     html = html_of(make_kind(objective, data))
-    judged = objective != "val_real" and data == "labelled"
+    judged = objective not in ("val_real", "test_peeking") and data == "labelled"
     assert ('aria-labelledby="run-1-choice"' in html) is judged
     assert ('href="#run-1-choice"' in html) is judged
     if judged:
         text = text_of(html)
         assert f"choice without {'data' if objective == 'data_free' else 'labels'}" in text
-        assert "Spearman 0.70, Kendall 0.60" in text
+        assert re.search(r"decided 0\.70 -?\d\.\d\d to \d\.\d\d 0\.60 t0003", text)
         assert "The choice, t0003 86.0 %" in text
         assert "The best, t0001 88.0 %" in text
         assert "2.0 percentage points" in text

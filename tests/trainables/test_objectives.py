@@ -89,6 +89,7 @@ def scores(
         ("labelled", "val_real", {"accuracy"} | REAL),
         ("labelled", "unlabelled_real", {"accuracy"} | REAL),
         ("labelled", "data_free", {"accuracy"} | REAL | AUDIT),
+        ("labelled", "test_peeking", {"accuracy", "test_accuracy"} | REAL),
         ("unlabelled", "unlabelled_real", REAL),
         ("unlabelled", "data_free", REAL | AUDIT),
         ("none", "data_free", AUDIT),
@@ -187,3 +188,16 @@ def test_what_the_objectives_need() -> None:
     }
     for data, name in USUAL_OBJECTIVE.items():
         assert data in SEARCH_OBJECTIVES[name].needs
+
+
+def test_peeking_is_at_the_test_split(
+    run: RunFolder, teacher: nn.Module, student: nn.Module, benchmarks: dict[str, Benchmark]
+) -> None:
+    digits = benchmarks["labelled"]
+    found = scores(run, teacher, student, digits, "test_peeking")
+    data = digits.load("test")
+    with torch.no_grad():
+        answers = student(_normalised(data.images, digits.inputs)).argmax(1)
+    assert found["test_accuracy"] == (answers == data.labels).double().mean().item()
+    others = [scores(run, teacher, student, digits, name) for name in ("val_real", "data_free")]
+    assert not any("test_accuracy" in each for each in others)
