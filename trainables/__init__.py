@@ -1,6 +1,13 @@
 """What runs: a trial, a teacher, and the thin wrappers through which Ray runs them."""
 
 from trainables._audit import Audit, AuditConfig, copy_audit, prepare_audit
+from trainables._curves import (
+    CurveModel,
+    RecordedCurve,
+    read_curves,
+    recorded_curves,
+    write_curves,
+)
 from trainables._machine import processor_name
 from trainables._objectives import (
     SEARCH_OBJECTIVES,
@@ -10,6 +17,7 @@ from trainables._objectives import (
 )
 from trainables._pool import load_kept, save_kept, score_on_pool
 from trainables._ray import BUDGET, VALUE, WORST_VALUE, distil_trial, train_teacher
+from trainables._simulated import seconds_per_epoch, simulate_trial, simulated_trial
 from trainables._teachers import (
     Teacher,
     TeacherConfig,
@@ -50,7 +58,9 @@ __all__ = [
     "YARDSTICKS",
     "Audit",
     "AuditConfig",
+    "CurveModel",
     "ObjectiveName",
+    "RecordedCurve",
     "SavingConfig",
     "SearchObjective",
     "SupersededError",
@@ -71,16 +81,22 @@ __all__ = [
     "prepare_teacher",
     "prepare_yardstick",
     "processor_name",
+    "read_curves",
+    "recorded_curves",
     "run_benchmark",
     "run_objective",
     "run_trial",
     "save_kept",
     "score_on_pool",
     "score_teacher",
+    "seconds_per_epoch",
+    "simulate_trial",
+    "simulated_trial",
     "student_size",
     "teacher_hash",
     "teacher_network_config",
     "teacher_recipe",
     "train_teacher",
+    "write_curves",
     "yardstick_recipe",
 ]

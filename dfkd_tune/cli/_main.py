@@ -12,7 +12,7 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_group
 
 from dfkd_tune import __version__
-from dfkd_tune.cli import _compare, _inspect, _suite, _sweep
+from dfkd_tune.cli import _compare, _inspect, _simulate, _suite, _sweep
 from dfkd_tune.errors import DfkdTuneError
 
 INTERRUPTED = 130
@@ -66,6 +66,7 @@ app.command()(_suite.suite)
 app.command()(_compare.ablate)
 app.command()(_compare.compare)
 app.command()(_compare.yardsticks)
+app.command()(_simulate.simulate)
 app.add_typer(
     typer.Typer(cls=_TeacherGroup, no_args_is_help=True),
     name="teacher",

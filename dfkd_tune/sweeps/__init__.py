@@ -7,6 +7,7 @@ from dfkd_tune.sweeps._distill import (
     first_difference,
     run_distillation,
 )
+from dfkd_tune.sweeps._efficiency import Efficiency, measure_efficiency
 from dfkd_tune.sweeps._epochs import epoch_progress
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, resolve_experiment
 from dfkd_tune.sweeps._experiment_config import Experiment
@@ -39,6 +40,7 @@ __all__ = [
     "Allotment",
     "Assignment",
     "Comparison",
+    "Efficiency",
     "Experiment",
     "ResolvedExperiment",
     "Resume",
@@ -58,6 +60,7 @@ __all__ = [
     "epoch_progress",
     "first_difference",
     "gpu_count",
+    "measure_efficiency",
     "measure_yardsticks",
     "override",
     "package_version",

@@ -30,8 +30,8 @@ def own_images(seed: int, count: int = 12) -> Tensor:
     return torch.randn(count, *INPUTS.shape, generator=torch.Generator().manual_seed(seed)).half()
 
 
-def add_complete_trial(run: RunFolder, student: nn.Module) -> TrialFolder:
-    """Add the next trial, complete, with this student; its images are of its number's seed."""
+def add_complete_trial(run: RunFolder, student: nn.Module, *, steps: int = 1) -> TrialFolder:
+    """Add the next trial, complete, with this student; its images are of its number as seed."""
     number = len(run.trial_folders())
     folder = run.trial_folder(f"t{number:04d}")
     recipe = METHODS["cgdd"].recipe.model_copy(update={"student": NETWORK})
@@ -42,7 +42,7 @@ def add_complete_trial(run: RunFolder, student: nn.Module) -> TrialFolder:
         parameters={},
         configuration=recipe.model_dump(mode="json"),
         student_size=NetworkSize(parameters=1, macs=1),
-        total_student_steps=1,
+        total_student_steps=steps,
         threads=1,
         device="cpu",
         created=now(),
