@@ -22,17 +22,30 @@ class SpaceConfig(_Section):
     )
 
 
+SchedulerName = Literal["asha", "hyperband", "median", "none"]
+SamplerName = Literal["tpe", "gp", "cmaes", "random"]
+
+
 class SchedulerConfig(_Section):
     """Which trials are stopped early, judged on student steps."""
 
-    name: Literal["asha", "none"] = "asha"
+    name: SchedulerName = Field(
+        default="asha",
+        description="asha; hyperband: asha with three starting budgets; median: below the median "
+        "of the others; none",
+    )
     grace_epochs: int | None = Field(
         default=None,
         ge=1,
         description="of student training before a trial may be stopped; a ninth of all, and more "
         "than the warm-up, by default",
     )
-    reduction_factor: int = Field(default=3, ge=2, description="one in so many goes on at a rung")
+    reduction_factor: int = Field(
+        default=3, ge=2, description="one in so many goes on at a rung; of asha and hyperband"
+    )
+    least_trials: int = Field(
+        default=3, ge=1, description="to compare with before one is stopped; of median"
+    )
 
 
 class SearchConfig(_Section):
@@ -46,8 +59,14 @@ class SearchConfig(_Section):
         "by default the first of these that the data allow",
     )
     audit: AuditConfig = Field(default=AuditConfig(), description="for data_free")
-    sampler: Literal["tpe", "random"] = "tpe"
-    startup_trials: int = Field(default=6, ge=0, description="drawn at random before TPE")
+    sampler: SamplerName = Field(
+        default="tpe",
+        description="tpe; gp: a Gaussian process; cmaes: CMA-ES, with choices drawn at random; "
+        "random",
+    )
+    startup_trials: int = Field(
+        default=6, ge=0, description="drawn at random before the sampler learns"
+    )
     scheduler: SchedulerConfig = SchedulerConfig()
     trials: int = Field(default=20, ge=1)
     time_budget: str | None = Field(

@@ -1,21 +1,54 @@
-"""ASHA on student steps, whose rungs are rebuilt from the records after a restart."""
+"""Schedulers on student steps, whose memory is rebuilt from the records after a restart."""
 
-from types import SimpleNamespace
+import hashlib
+import math
+from dataclasses import dataclass
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+import numpy as np
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
 from typing_extensions import override
 
 from dfkd_tune.records import FINAL_STATES, RunFolder
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
+from dfkd_tune.sweeps._experiment_config import SchedulerName
 from trainables import BUDGET, VALUE
 
+BRACKETS = 3
+"""Of HyperBand: as many starting budgets."""
 
-class RecordedAsha(ASHAScheduler):
-    """Ray's ASHA, keyed by the trial's own name instead of Ray's id.
+STOPPED_BY: dict[SchedulerName, str] = {
+    "asha": "ASHA: below its rung's cut-off",
+    "hyperband": "HyperBand: below its rung's cut-off",
+    "median": "median stopping: its best value below the median of the other trials' means",
+    "none": "the scheduler",
+}
 
-    Ray gives a restarted trial a new id, under which its rungs would be unknown. The name stays,
-    so that recorded results can be told to the scheduler again.
+
+@dataclass(frozen=True)
+class _Named:
+    """A trial as a scheduler knows it: by its own name.
+
+    Ray gives a restarted trial a new id, under which its past would be unknown. The name stays, so
+    that recorded results can be told to the scheduler again.
+    """
+
+    trial_id: str
+
+
+def _named(trial: Any) -> Any:
+    return _Named(trial.config["trial"])
+
+
+class RecordedScheduler(TrialScheduler):
+    """A scheduler of Ray's that knows trials by name and can be told the past.
+
+    It stands before Ray's own class among the parents of a scheduler.
     """
 
     @override
@@ -43,18 +76,19 @@ class RecordedAsha(ASHAScheduler):
         """Tell the scheduler every recorded result again, in the order in which they came.
 
         Returns:
-            Unfinished trials whose newest result falls below its rung's cut-off: the decision to
-            stop them was made, or would have been, when the sweep was ended.
+            Unfinished trials that it would have stopped at one of their newest two results: the
+            decision was made, or would have been, when the sweep was ended. A trial records an
+            epoch more before it hears.
         """
         rows = []
         unfinished: set[str] = set()
         for folder in run.trial_folders():
-            trial = SimpleNamespace(config={"trial": folder.name})
+            trial = _Past({"trial": folder.name})
             self.on_trial_add(None, trial)
             epochs = [e for e in folder.epochs() if e.student_steps > 0 and e.value is not None]
             if folder.status().state not in FINAL_STATES:
                 unfinished.add(folder.name)
-            rows += [(epoch.time, trial, epoch, epoch is epochs[-1]) for epoch in epochs]
+            rows += [(epoch.time, trial, epoch, epoch in epochs[-2:]) for epoch in epochs]
         stopped = []
         for _, trial, epoch, newest in sorted(rows, key=lambda row: row[0]):
             result = {BUDGET: epoch.student_steps, VALUE: epoch.value}
@@ -62,11 +96,49 @@ class RecordedAsha(ASHAScheduler):
             name = trial.config["trial"]
             if newest and name in unfinished and decision == TrialScheduler.STOP:
                 stopped.append(name)
+                unfinished.remove(name)
         return stopped
 
 
-def _named(trial: Any) -> Any:
-    return SimpleNamespace(trial_id=trial.config["trial"])
+@dataclass(frozen=True)
+class _Past:
+    """A trial that is only told of."""
+
+    config: dict[str, str]
+
+
+class RecordedAsha(RecordedScheduler, ASHAScheduler):
+    """Ray's ASHA; with several brackets, the asynchronous HyperBand of the same paper.
+
+    Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020).
+    """
+
+    @override
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A trial joins a bracket, the same one at every start."""
+        # Ray draws the bracket from NumPy's global state.
+        before = np.random.get_state()
+        digest = hashlib.sha256(trial.config["trial"].encode()).digest()
+        np.random.seed(int.from_bytes(digest[:4], "big"))
+        try:
+            super().on_trial_add(tune_controller, trial)
+        finally:
+            np.random.set_state(before)
+
+
+class RecordedMedian(RecordedScheduler, MedianStoppingRule):
+    """Ray's median stopping rule.
+
+    Source: Golovin et al., "Google Vizier" (KDD 2017).
+    """
+
+    @override
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A trial reports; one that was to stop, and reports once more, is to stop still."""
+        # Ray's own takes a second word of such a trial for an error.
+        if _named(trial) in self._stopped_trials:
+            return TrialScheduler.STOP
+        return super().on_trial_result(tune_controller, trial, result)
 
 
 def make_scheduler(resolved: ResolvedExperiment) -> TrialScheduler:
@@ -75,12 +147,23 @@ def make_scheduler(resolved: ResolvedExperiment) -> TrialScheduler:
     total = resolved.base.schedule.total_student_steps
     if config.name == "none":
         return FIFOScheduler()  # type: ignore[no-untyped-call]
+    grace = min(resolved.grace_student_steps, total)
+    if config.name == "median":
+        return RecordedMedian(
+            time_attr=BUDGET,
+            metric=VALUE,
+            mode="max",
+            grace_period=grace,
+            min_samples_required=config.least_trials,
+            # Never pauses a trial: with too few others, it goes on.
+            min_time_slice=math.inf,  # type: ignore[arg-type]
+        )
     return RecordedAsha(
         time_attr=BUDGET,
         metric=VALUE,
         mode="max",
         max_t=total,
-        grace_period=min(resolved.grace_student_steps, total),
+        grace_period=grace,
         reduction_factor=config.reduction_factor,
-        brackets=1,
+        brackets=BRACKETS if config.name == "hyperband" else 1,
     )

@@ -26,29 +26,41 @@ from dfkd_tune.records import (
     now,
     write_record,
 )
+from dfkd_tune.sweeps._cma import RecordedCma
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
+from dfkd_tune.sweeps._experiment_config import SamplerName, SchedulerName
 from dfkd_tune.sweeps._given import GivenTrial
 from dfkd_tune.sweeps._machine import Allotment
+from dfkd_tune.sweeps._scheduler import STOPPED_BY
 from search_spaces import SearchSpace
 from trainables import VALUE, student_size
 
 
-def sampler_for(kind: str, seed: int, number: int, startup: int) -> optuna.samplers.BaseSampler:
+def sampler_for(
+    kind: SamplerName,
+    seed: int,
+    number: int,
+    startup: int,
+) -> optuna.samplers.BaseSampler:
     """A sampler for one proposal: the same for a seed, a number and a history, also on resume.
 
     Args:
-        kind: tpe or random.
+        kind: as in an experiment file.
         seed: of the search.
         number: of the trial that is proposed.
-        startup: trials drawn at random before TPE.
+        startup: trials drawn at random before the sampler learns.
     """
     digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
     own_seed = int.from_bytes(digest[:4], "big") >> 1
     if kind == "random":
         return optuna.samplers.RandomSampler(seed=own_seed)
     with warnings.catch_warnings():
-        # `group` keeps conditional dimensions apart; it is marked experimental.
+        # `group` keeps conditional dimensions apart; it and the Gaussian process are marked so.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if kind == "gp":
+            return optuna.samplers.GPSampler(seed=own_seed, n_startup_trials=startup)
+        if kind == "cmaes":
+            return RecordedCma(own_seed, startup)
         return optuna.samplers.TPESampler(
             seed=own_seed, n_startup_trials=startup, multivariate=True, group=True
         )
@@ -198,7 +210,7 @@ class RecordedTrials(Searcher):
         if name is None:
             return
         folder = self.run.trial_folder(name)
-        settle(folder, error=error)
+        settle(folder, self.resolved.experiment.search.scheduler.name, error=error)
         self.hear(folder)
 
     @override
@@ -298,11 +310,12 @@ class GivenTrials(RecordedTrials):
         )
 
 
-def settle(folder: TrialFolder, *, error: bool) -> None:
+def settle(folder: TrialFolder, scheduler: SchedulerName, *, error: bool = False) -> None:
     """Give an ended trial its final state, unless it wrote that itself.
 
     Args:
         folder: the trial.
+        scheduler: that stopped it, if it was stopped.
         error: its process failed, and it will not be tried again.
     """
     status = folder.status()
@@ -318,6 +331,6 @@ def settle(folder: TrialFolder, *, error: bool) -> None:
     steps = epochs[-1].student_steps if epochs else 0
     folder.set_status(
         "stopped",
-        reason=f"ASHA: below its rung's cut-off at {steps} of "
+        reason=f"{STOPPED_BY[scheduler]}, at {steps} of "
         f"{folder.trial().total_student_steps} student steps",
     )

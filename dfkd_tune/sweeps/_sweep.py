@@ -282,7 +282,7 @@ def _tune(work: _Work, allotment: Allotment) -> None:
     from ray import tune
 
     from dfkd_tune.sweeps._progress import ProgressCallback, SweepProgress
-    from dfkd_tune.sweeps._scheduler import RecordedAsha, make_scheduler
+    from dfkd_tune.sweeps._scheduler import RecordedScheduler, make_scheduler
     from dfkd_tune.sweeps._search import GivenTrials, RecordedSearch, RecordedTrials, settle
     from dfkd_tune.sweeps._stopping import Until
     from trainables import distil_trial
@@ -302,9 +302,9 @@ def _tune(work: _Work, allotment: Allotment) -> None:
     else:
         scheduler = make_scheduler(resolved)
         budget = resolved.base.schedule.total_student_steps
-        if isinstance(scheduler, RecordedAsha):
+        if isinstance(scheduler, RecordedScheduler):
             for name in scheduler.replay(run):
-                settle(run.trial_folder(name), error=False)
+                settle(run.trial_folder(name), experiment.search.scheduler.name)
         search = RecordedSearch(run, resolved, work.session, allotment)
     progress = SweepProgress.of(
         run,

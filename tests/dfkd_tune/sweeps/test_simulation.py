@@ -13,6 +13,7 @@ from dfkd_tune.sweeps._efficiency import _interval, _median, random_search
 from dfkd_tune.sweeps._simulation import Simulation, simulate_search
 from trainables import CurveModel, RecordedCurve
 
+STEPS = 6  # student steps of an epoch of the tiny experiment
 FRACTIONS = (1 / 3, 2 / 3, 1.0)
 
 
@@ -69,6 +70,55 @@ def test_without_a_scheduler_all_train_their_whole_budget(
     assert found.student_steps == 12 * whole
     # Twelve trials of 9 seconds by two at once.
     assert found.seconds == pytest.approx(54)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+def test_every_scheduler_stops_the_weak(
+    raw: dict[str, Any], tmp_path: Path, scheduler: str
+) -> None:
+    raw["search"] |= {"sampler": "random", "scheduler": {"name": scheduler, "grace_epochs": 2}}
+    found, run = simulate(raw, tmp_path / "run")
+    last: dict[str, list[float]] = {"complete": [], "stopped": []}
+    for folder in run.trial_folders():
+        epochs, status = folder.epochs(), folder.status()
+        # At the first rung, where all trials were.
+        (value,) = (epoch.value for epoch in epochs if epoch.student_steps == 2 * STEPS)
+        last[status.state].append(value or 0.0)
+        if status.state == "stopped":
+            assert epochs[-1].student_steps >= 2 * STEPS
+            assert "at " in status.reason
+            assert {"asha": "ASHA", "hyperband": "HyperBand", "median": "median"}[
+                scheduler
+            ] in status.reason
+    assert found.student_steps < 12 * 9 * STEPS
+    assert np.mean(last["complete"]) > np.mean(last["stopped"])
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
+def test_every_sampler_goes_on_after_a_restart(
+    raw: dict[str, Any], tmp_path: Path, sampler: str
+) -> None:
+    """Ten trials, then a new start that knows them from the records alone."""
+    raw["search"] |= {"sampler": sampler, "trials": 10, "scheduler": {"name": "none"}}
+    _, run = simulate(raw, tmp_path / "run")
+    before = [folder.trial().parameters for folder in run.trial_folders()]
+    raw["search"]["trials"] = 13
+    found, _ = simulate(raw, tmp_path / "run")
+    after = [folder.trial().parameters for folder in run.trial_folders()]
+    assert found.trials == 3
+    assert after[:10] == before
+    assert len({str(parameters) for parameters in after}) == 13
+    assert {folder.status().state for folder in run.trial_folders()} == {"complete"}
+
+
+@pytest.mark.parametrize(("sampler", "trials"), [("tpe", 30), ("gp", 16), ("cmaes", 60)])
+def test_samplers_learn(raw: dict[str, Any], tmp_path: Path, sampler: str, trials: int) -> None:
+    """Their later trials are better than those drawn at random, on an easy slope."""
+    raw["search"] |= {"sampler": sampler, "trials": trials, "scheduler": {"name": "none"}}
+    raw["space"]["ranges"] |= {"generator_optimiser.learning_rate": {"low": 1e-4, "high": 0.1}}
+    _, run = simulate(raw, tmp_path / "run")
+    values = [folder.epochs()[-1].value or 0.0 for folder in run.trial_folders()]
+    assert np.mean(values[-8:]) > np.mean(values[1:4])
 
 
 def test_the_same_again(raw: dict[str, Any], tmp_path: Path) -> None:
