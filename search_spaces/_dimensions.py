@@ -104,6 +104,13 @@ class Dimension:
         number = isinstance(value, int | float) and math.isfinite(value)
         return number and self.low <= value <= self.high
 
+    def scale_text(self) -> str:
+        """How the range is walked through, for people."""
+        if self.kind == "choice":
+            return "choice"
+        scale = "logarithmic" if self.log else "linear"
+        return f"{scale}, whole numbers" if self.kind == "int" else scale
+
     def range_text(self) -> str:
         """The range for people, such as `0 or 0.05 .. 10 (log)`."""
         if self.kind == "choice":

@@ -1,4 +1,4 @@
-"""`report`, `status`, `list` and `doctor`.
+"""`report`, `status`, `list`, `show` and `doctor`.
 
 A command imports what it needs when it is called: PyTorch, Ray and pandas take seconds to load,
 for which `--help` and `status` should not wait.
@@ -60,6 +60,23 @@ def list_(
         return
     headers = list(rows[0])
     print_table(make_console(), "", headers, [[str(row[key]) for key in headers] for row in rows])
+
+
+def show(
+    kind: Annotated[Literal["space"], typer.Argument(help="what to show", show_default=False)],
+    name: Annotated[str, typer.Argument(help="its name", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Show one thing that `list` names in full: every value that a search space searches."""
+    from dfkd_tune.cli._listing import SHOWN
+
+    rows = SHOWN[kind](name)
+    if as_json:
+        print_json(rows)
+        return
+    headers = list(rows[0])
+    cells = [[row[key] for key in headers] for row in rows]
+    print_table(make_console(), "", headers, cells, whole_first=True)
 
 
 def doctor(

@@ -1,5 +1,6 @@
 """What `list` lists."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from dfkd_tune.benchmarks import BENCHMARKS
 from dfkd_tune.classifiers import CLASSIFIERS, NetworkConfig, build_classifier, network_size
 from dfkd_tune.distillation import CONDITIONINGS, GENERATORS, METHODS
 from dfkd_tune.inputs import InputSpecification
-from search_spaces import SPACES, students_for
+from search_spaces import SPACES, Dimension, SearchSpace, get_key, get_space, students_for
 
 
 def listed(kind: str) -> list[dict[str, Any]]:
@@ -53,14 +54,47 @@ def listed(kind: str) -> list[dict[str, Any]]:
     return [
         {
             "space": space.name,
+            "title": space.title.removeprefix(f"{space.name}: "),
+            "searches": f"{len(space.dimensions)} values",
+            "every one": f"dfkd-tune show space {space.name}",
+        }
+        for space in SPACES.values()
+    ]
+
+
+def shown_space(name: str) -> list[dict[str, str]]:
+    """Every dimension of a search space, in the order in which they are asked.
+
+    Args:
+        name: of the space.
+
+    Raises:
+        UnknownNameError: if there is none of that name.
+    """
+    space = get_space(name)
+    return [
+        {
             "searches": dimension.name,
             "range": dimension.range_text(),
+            "scale": dimension.scale_text(),
+            "recipe": _of_recipe(dimension, space),
             "only where": dimension.condition_text(),
             "source": dimension.source,
         }
-        for space in SPACES.values()
         for dimension in space.dimensions
     ]
+
+
+def _of_recipe(dimension: Dimension, space: SearchSpace) -> str:
+    """The value that a dimension has in its method's recipe, with which a search begins."""
+    method = METHODS.get(dimension.method or space.name)
+    if method is None:
+        return "the experiment's"
+    return f"{get_key(method.recipe, dimension.key)}"
+
+
+SHOWN: dict[str, Callable[[str], list[dict[str, str]]]] = {"space": shown_space}
+"""What `show` shows, by kind."""
 
 
 # The input at which each network is listed: what it is made for.

@@ -75,6 +75,7 @@ app.add_typer(
 app.command()(_inspect.report)
 app.command()(_inspect.status)
 app.command("list")(_inspect.list_)
+app.command()(_inspect.show)
 app.command()(_inspect.doctor)
 
 

@@ -32,12 +32,25 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    console: Console, title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]
+    console: Console,
+    title: str,
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    whole_first: bool = False,
 ) -> None:
-    """Print a table; cells are shown as they are, brackets and all."""
+    """Print a table; cells are shown as they are, brackets and all.
+
+    Args:
+        console: where to.
+        title: above it; none where empty.
+        headers: of the columns.
+        rows: cells.
+        whole_first: never break the first column's cells.
+    """
     table = Table(title=title or None, box=None, padding=(0, 2, 0, 0), title_justify="left")
-    for header in headers:
-        table.add_column(header, overflow="fold")
+    for index, header in enumerate(headers):
+        table.add_column(header, overflow="fold", no_wrap=whole_first and index == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)

@@ -47,6 +47,25 @@ def test_lists(output: Any, kind: str, key: str, expected: set[str]) -> None:
     assert all(name in text for name in expected)
 
 
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_a_space_is_shown_whole(output: Any, name: str) -> None:
+    rows = json.loads(output("show", "space", name, "--json"))
+    assert [row["searches"] for row in rows] == [d.name for d in SPACES[name].dimensions]
+    assert all(row["source"] and row["range"] and row["scale"] and row["recipe"] for row in rows)
+    conditions = {row["searches"]: row["only where"] for row in rows}
+    assert all(
+        bool(conditions[d.name]) is bool(d.condition or d.method) for d in SPACES[name].dimensions
+    )
+
+
+def test_a_space_shows_what_the_recipe_has(output: Any) -> None:
+    rows = {r["searches"]: r for r in json.loads(output("show", "space", "dfkd_fgvc", "--json"))}
+    rate = rows["student_optimiser.learning_rate"]
+    assert (rate["recipe"], rate["scale"]) == ("0.01", "logarithmic")
+    lines = output("show", "space", "dfkd_fgvc").splitlines()
+    assert any(line.startswith("student_optimiser.learning_rate ") for line in lines)
+
+
 def test_generators_are_listed_with_their_conditionings(output: Any) -> None:
     rows = json.loads(output("list", "generators", "--json"))
     names = {row["generator"] for row in rows}
