@@ -1,6 +1,7 @@
 """What `sweep` and `distill` do with an experiment; loads PyTorch and Ray."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def resolved_from(
     cpus_per_trial: int | None = None,
     seed: int | None = None,
     time_budget: str | None = None,
+    warm_start: Sequence[Path] | None = None,
     searched: bool = True,
 ) -> ResolvedExperiment:
     """Read an experiment, put flags in place of its values, and check it whole."""
@@ -62,6 +64,7 @@ def resolved_from(
             "search.seed": seed,
             "settings.seed": seed,
             "search.time_budget": time_budget,
+            "search.warm_start": [str(path) for path in warm_start] if warm_start else None,
         },
     )
     return resolve_experiment(raw, str(experiment), searched=searched)
@@ -83,6 +86,7 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
         "a trial": f"{schedule.total_student_steps} student steps in {schedule.total_epochs} "
         f"epochs; may be stopped after {resolved.grace_student_steps}",
         **_searched(resolved),
+        **_warm(resolved),
         "chosen by": resolved.objective.words,
     }
 
@@ -100,6 +104,14 @@ def _searched(resolved: ResolvedExperiment) -> dict[str, str]:
         }
     point = ", ".join(f"{name}={value}" for name, value in resolved.first_points[0].items())
     return {"searched": ", ".join(common), "tried first": point}
+
+
+def _warm(resolved: ResolvedExperiment) -> dict[str, str]:
+    """The points of finished sweeps; empty where none were asked for."""
+    if not resolved.experiment.search.warm_start:
+        return {}
+    points = [", ".join(f"{k}={v}" for k, v in point.items()) for point in resolved.warm_points]
+    return {"then": "; ".join(points) or "nothing more: the best of the sweeps are among these"}
 
 
 def audit_where_needed(run: RunFolder, resolved: ResolvedExperiment, console: Console) -> None:

@@ -48,6 +48,10 @@ def sweep(
     resume: ResumeOption = "auto",
     retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
     time_budget: Annotated[str | None, typer.Option(help="such as 90s, 30m, 2h")] = None,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option(help="folder of a finished sweep whose best points are tried first"),
+    ] = None,
     download: Annotated[bool, typer.Option(help="fetch the images first, where they are not")] = (
         False
     ),
@@ -76,6 +80,7 @@ def sweep(
         cpus_per_trial=cpus_per_trial,
         seed=seed,
         time_budget=time_budget,
+        warm_start=warm_start,
     )
     if dry_run:
         check_teacher(resolved.benchmark, resolved.experiment.teacher)

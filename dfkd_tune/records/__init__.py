@@ -50,6 +50,7 @@ from dfkd_tune.records._trial import (
     RestoreRecord,
     Seconds,
     StatusRecord,
+    TrialOrigin,
     TrialRecord,
     TrialState,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "TeacherCard",
     "TestOutcome",
     "TrialFolder",
+    "TrialOrigin",
     "TrialRecord",
     "TrialState",
     "YardsticksRecord",

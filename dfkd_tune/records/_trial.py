@@ -22,6 +22,11 @@ FINAL_STATES: frozenset[TrialState] = frozenset(
 )
 
 
+TrialOrigin = Literal["recipe", "warm_start", "sampler", "given"]
+"""Where a configuration comes from: the experiment's own, a finished sweep's, the sampler's
+proposal, or a comparison's list."""
+
+
 class NetworkSize(Record):
     """What a student costs."""
 
@@ -40,7 +45,7 @@ class TrialRecord(Record):
     schema_version: int = SCHEMA_VERSION
     trial: str = Field(description="name, such as t0007, counted in order of proposal")
     number: int
-    origin: Literal["recipe", "sampler", "given"]
+    origin: TrialOrigin
     parameters: dict[str, Any] = Field(description="searched values by key, such as kd.weight")
     configuration: dict[str, Any] = Field(description="the whole DistillationConfig")
     student_size: NetworkSize

@@ -11,9 +11,11 @@ from pydantic import ValidationError
 from dfkd_tune.benchmarks import Benchmark, BenchmarkConfig, open_benchmark
 from dfkd_tune.distillation import METHODS, DistillationConfig, Method
 from dfkd_tune.errors import DfkdTuneError, ExperimentError, SpaceError, did_you_mean
+from dfkd_tune.records import RunFolder
 from dfkd_tune.sweeps._experiment_checks import cross_checks
 from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._validation import validation_lines
+from dfkd_tune.sweeps._warm_start import recorded_warm_points, warm_points
 from search_spaces import METHOD_KEY, SPACES, SearchSpace
 from trainables import (
     SEARCH_OBJECTIVES,
@@ -36,6 +38,7 @@ class ResolvedExperiment:
             first, and alone where the space is of one method.
         space: with the experiment's ranges.
         first_points: the parameters that stand for the bases; empty where nothing is searched.
+        warm_points: of finished sweeps, tried after these.
     """
 
     experiment: Experiment
@@ -44,6 +47,7 @@ class ResolvedExperiment:
     bases: Mapping[str, DistillationConfig]
     space: SearchSpace
     first_points: tuple[Mapping[str, Any], ...]
+    warm_points: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def base(self) -> DistillationConfig:
@@ -88,6 +92,7 @@ class ResolvedExperiment:
             "class_names": list(self.benchmark.class_names),
             "search": {**dump["search"], "objective": self.objective.name},
             "recipe": self.base.model_dump(mode="json"),
+            "warm_points": [dict(point) for point in self.warm_points],
             "dimensions": [
                 {
                     "key": dimension.name,
@@ -168,7 +173,7 @@ def resolve_experiment(
     problems = list(dict.fromkeys(problems))
     if problems or not (experiment and benchmark and method and bases and space):
         raise ExperimentError(_message(where, problems))
-    return ResolvedExperiment(
+    resolved = ResolvedExperiment(
         experiment=experiment,
         benchmark=benchmark,
         method=method,
@@ -176,6 +181,27 @@ def resolve_experiment(
         space=space,
         first_points=tuple(first_points),
     )
+    if not searched or not experiment.search.warm_start:
+        return resolved
+    return replace(resolved, warm_points=_warm_points(resolved, where))
+
+
+def _warm_points(resolved: ResolvedExperiment, where: str) -> tuple[Mapping[str, Any], ...]:
+    search, storage = resolved.experiment.search, resolved.experiment.storage
+    run = RunFolder(storage.absolute() / resolved.experiment.name)
+    points = recorded_warm_points(run, search.warm_start)
+    if points is None:
+        try:
+            points = warm_points(
+                search.warm_start,
+                resolved.space,
+                resolved.base_of,
+                most=search.warm_points,
+                known=resolved.first_points,
+            )
+        except DfkdTuneError as error:
+            raise ExperimentError(_message(where, [f"search.warm_start: {error}"])) from error
+    return tuple(points)
 
 
 def _ranges_of(method: str, bases: Mapping[str, DistillationConfig]) -> str:

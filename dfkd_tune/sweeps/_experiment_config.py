@@ -75,6 +75,10 @@ class SearchConfig(_Section):
         description="such as 90s, 30m, 2h",
     )
     seed: int = Field(default=0, ge=0, lt=2**31)
+    warm_start: tuple[Path, ...] = Field(
+        default=(), description="folders of finished sweeps, whose best points are tried first"
+    )
+    warm_points: int = Field(default=3, ge=1, description="of all these together, at most")
 
 
 class ResourcesConfig(_Section):

@@ -8,7 +8,7 @@ import hashlib
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState as OptunaState
@@ -22,6 +22,7 @@ from dfkd_tune.records import (
     ErrorRecord,
     RunFolder,
     TrialFolder,
+    TrialOrigin,
     TrialRecord,
     now,
     write_record,
@@ -175,7 +176,7 @@ class RecordedTrials(Searcher):
         self,
         config: DistillationConfig,
         *,
-        origin: Literal["recipe", "sampler", "given"],
+        origin: TrialOrigin,
         parameters: Mapping[str, Any],
         variant: str = "",
     ) -> str:
@@ -246,14 +247,16 @@ class RecordedSearch(RecordedTrials):
             return None
         number = self.next_number
         self.study.sampler = sampler_for(search.sampler, search.seed, number, search.startup_trials)
-        first = number < len(resolved.first_points)
-        if first:
-            self.study.enqueue_trial(dict(resolved.first_points[number]))
+        given = (*resolved.first_points, *resolved.warm_points)
+        origin: TrialOrigin = "sampler"
+        if number < len(given):
+            origin = "recipe" if number < len(resolved.first_points) else "warm_start"
+            self.study.enqueue_trial(dict(given[number]))
         proposed = self.study.ask()
         parameters = resolved.space.ask(proposed)
         name = self.record(
             resolved.space.configuration(resolved.base_of(parameters), parameters),
-            origin="recipe" if first else "sampler",
+            origin=origin,
             parameters=parameters,
         )
         self.live[name] = proposed

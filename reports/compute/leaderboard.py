@@ -21,7 +21,7 @@ class LeaderboardRow:
         rank: from 1 for the best complete trial; None for every other trial.
         trial: name, such as `t0007`.
         number: counted in order of proposal, from 0.
-        origin: recipe, sampler or given.
+        origin: recipe, warm_start, sampler or given.
         state: of the trial, `unreadable` where its records are damaged.
         progress: the state in words, such as `stopped at step 40 of 100`.
         epochs: epochs trained.
