@@ -112,16 +112,17 @@ def ray_session() -> Iterator[None]:
 
 @pytest.fixture
 def sweep(ray_session: None) -> Callable[..., Any]:
-    """Run a sweep of a raw experiment, quietly."""
+    """Run a sweep of a raw or a resolved experiment, quietly."""
     import io
 
     from rich.console import Console
 
-    from dfkd_tune.sweeps import SweepResult, resolve_experiment, run_sweep
+    from dfkd_tune.sweeps import ResolvedExperiment, SweepResult, resolve_experiment, run_sweep
 
-    def run(raw: Mapping[str, Any], **options: Any) -> SweepResult:
+    def run(raw: Mapping[str, Any] | ResolvedExperiment, **options: Any) -> SweepResult:
+        resolved = raw if isinstance(raw, ResolvedExperiment) else resolve_experiment(raw, "tiny")
         return run_sweep(
-            resolve_experiment(raw, "tiny.yaml"),
+            resolved,
             command="dfkd-tune sweep tiny.yaml",
             console=Console(file=io.StringIO()),
             **options,

@@ -5,9 +5,10 @@ Ray.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.console import Console
 
 from dfkd_tune.cli._output import (
     command_line,
@@ -59,12 +60,8 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Search for the best student; the same command goes on where it was ended."""
-    from dfkd_tune.cli._experiment import plan_of, resolved_from
-    from dfkd_tune.cli._summary import print_summary, summary_json
+    from dfkd_tune.cli._experiment import resolved_from
     from dfkd_tune.cli._target import fetch, read_target
-    from dfkd_tune.sweeps import run_sweep
-    from reports import summarise, write_report
-    from trainables import check_teacher
 
     console = make_console(as_json)
     if download:
@@ -82,6 +79,58 @@ def sweep(
         time_budget=time_budget,
         warm_start=warm_start,
     )
+    _search(
+        resolved,
+        console,
+        address=address,
+        resume=resume,
+        retry_failed=retry_failed,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def extend(
+    run: Annotated[Path, typer.Argument(help="folder of a sweep", show_default=False)],
+    trials: Annotated[int, typer.Option(min=1, help="in all", show_default=False)],
+    address: Annotated[
+        str | None, typer.Option(help="of a Ray cluster; one of our own by default")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
+    dry_run: Annotated[bool, typer.Option(help="check everything and show the plan only")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a finished sweep: more trials, proposed from all that it has found."""
+    from dfkd_tune.records import RunFolder
+    from dfkd_tune.sweeps import experiment_of_run
+
+    _search(
+        experiment_of_run(RunFolder.open(run), trials=trials),
+        make_console(as_json),
+        address=address,
+        resume="must",
+        retry_failed=retry_failed,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def _search(
+    resolved: Any,
+    console: Console,
+    *,
+    address: str | None,
+    resume: Literal["auto", "never", "must"],
+    retry_failed: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from dfkd_tune.cli._experiment import plan_of
+    from dfkd_tune.cli._summary import print_summary, summary_json
+    from dfkd_tune.sweeps import run_sweep
+    from reports import summarise, write_report
+    from trainables import check_teacher
+
     if dry_run:
         check_teacher(resolved.benchmark, resolved.experiment.teacher)
         plan = plan_of(resolved, address)

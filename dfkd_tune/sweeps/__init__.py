@@ -1,5 +1,6 @@
 """From an experiment file to a finished, resumable sweep."""
 
+from dfkd_tune.sweeps._again import experiment_of_run
 from dfkd_tune.sweeps._distill import (
     Assignment,
     assignment_from_experiment,
@@ -58,6 +59,7 @@ __all__ = [
     "ensure_audit",
     "environment",
     "epoch_progress",
+    "experiment_of_run",
     "first_difference",
     "gpu_count",
     "measure_efficiency",

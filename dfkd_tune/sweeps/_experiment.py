@@ -91,6 +91,7 @@ class ResolvedExperiment:
             "inputs": asdict(self.benchmark.inputs),
             "class_names": list(self.benchmark.class_names),
             "search": {**dump["search"], "objective": self.objective.name},
+            "written": self.experiment.model_dump(mode="json", exclude_unset=True),
             "recipe": self.base.model_dump(mode="json"),
             "warm_points": [dict(point) for point in self.warm_points],
             "dimensions": [

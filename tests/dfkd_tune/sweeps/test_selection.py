@@ -9,7 +9,12 @@ from complete_trials import INPUTS, add_complete_trial, network
 from rich.console import Console
 from run_folders import add_epochs, empty_run
 
-from dfkd_tune.benchmarks import Benchmark, BenchmarkConfig, open_benchmark
+from dfkd_tune.benchmarks import (
+    Benchmark,
+    BenchmarkConfig,
+    get_benchmark,
+    open_benchmark,
+)
 from dfkd_tune.classifiers import file_sha256, save_weights
 from dfkd_tune.records import RunFolder, TeacherCard, TrialFolder, now, write_json, write_record
 from dfkd_tune.sweeps._selection import best_complete_trial, ensure_pool, select
@@ -125,3 +130,14 @@ def test_labels_decide_where_they_may(run: RunFolder, benchmark: Benchmark) -> N
     assert run.pool() is not None
     assert chosen is not None
     assert (chosen.folder.name, chosen.pool_agreement) == ("t0000", None)
+
+
+def test_a_search_that_peeks_counts_every_trial_that_met_the_test_split(run: RunFolder) -> None:
+    write_json(run.experiment_file, {"search": {"objective": "test_peeking"}})
+    add(run, 0.3, value=0.7)
+    stopped = add(run, 0.5, value=0.9)
+    stopped.set_status("stopped")
+    record = select(run, get_benchmark("digits"), SEARCH_OBJECTIVES["test_peeking"], "s")
+    assert record.trial == "t0000"
+    assert record.test_evaluations == 2
+    assert "test split" in record.rule

@@ -19,10 +19,16 @@ import yaml
 
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import EpochRecord, RunFolder, read_lines
-from dfkd_tune.sweeps import assignment_from_run, first_difference, run_distillation
+from dfkd_tune.sweeps import (
+    assignment_from_run,
+    experiment_of_run,
+    first_difference,
+    run_distillation,
+)
 from dfkd_tune.sweeps._experiment import resolve_experiment
 from dfkd_tune.sweeps._search import rebuild_study
-from reports import summarise, write_report
+from reports import collect_run, summarise, write_report
+from reports.compute.choice import choice_quality
 
 pytestmark = pytest.mark.sweep
 
@@ -79,9 +85,10 @@ def test_a_sweep_ends_with_a_selected_student(
     assert newer is not None
     assert newer.test_evaluations == 1
 
-    # More trials: the history is kept, the new ones come on top.
-    tiny["search"]["trials"] = 7
-    assert sweep(tiny).exit_code == 0
+    # More trials, from the run folder alone: the history is kept, the new ones come on top.
+    extended = experiment_of_run(run, trials=7)
+    assert extended.identity_hash() == run.run().experiment_hash
+    assert sweep(extended, resume="must").exit_code == 0
     assert sorted(states(run)) == [f"t{i:04d}" for i in range(7)]
     assert {k: v for k, v in states(run).items() if k != "t0006"} == ended
 
@@ -103,6 +110,43 @@ def test_a_sweep_ends_with_a_selected_student(
     difference = first_difference(repeated, assignment.original)
     assert difference is not None
     assert "validation" in difference
+
+
+def test_without_data_the_students_answers_on_one_anothers_images_choose(
+    sweep: Any, tiny: dict[str, Any], storage: Path, tmp_path: Path
+) -> None:
+    """With labels beside, which judge; then a second search that begins with its best."""
+    tiny |= {"name": "free", "storage": storage}
+    tiny["search"] |= {
+        "objective": "data_free",
+        "audit": {"images": 30, "steps": 5},
+        "scheduler": {"name": "none"},
+    }
+    run = sweep(tiny).run
+    pool, selection = run.pool(), run.selection()
+    assert pool is not None
+    assert selection is not None
+    assert pool.trials == tuple(states(run))
+    scores = pool.scores(pool.agreement)
+    assert selection.trial == max(scores, key=lambda name: scores[name])
+    assert selection.pool_agreement == scores[selection.trial]
+    choice = choice_quality(collect_run(run.path))
+    assert choice is not None
+    assert {score.name for score in choice.scores if score.decided} == {"pool_agreement"}
+    assert {"pool_agreement", "pool_ensemble", "audit_agreement", "own_agreement"} <= {
+        score.name for score in choice.scores
+    }
+    page = write_report([run.path]).html.read_text(encoding="utf-8")
+    assert "How good was the choice without data?" in page
+
+    tiny |= {"name": "warm"}
+    tiny["search"] |= {"warm_start": [str(run.path)], "warm_points": 1, "trials": 2}
+    second = sweep(tiny).run
+    records = [folder.trial() for folder in second.trial_folders()]
+    assert [record.origin for record in records] == ["recipe", "warm_start"]
+    ranked = sorted(run.trial_folders(), key=lambda f: -(f.epochs()[-1].value or 0))
+    others = [f.trial().parameters for f in ranked if f.trial().parameters != records[0].parameters]
+    assert records[1].parameters == others[0]
 
 
 def test_diverged_and_failed_trials_end_alone(
