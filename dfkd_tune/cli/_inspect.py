@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from dfkd_tune.cli._output import make_console, print_json, print_table
+from dfkd_tune.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Kind = Literal["methods", "benchmarks", "generators", "students", "spaces"]
@@ -34,12 +35,21 @@ def report(
 
 def status(
     run: Annotated[Path, typer.Argument(help="run folder", show_default=False)],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="again and again, until the run has ended")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds, with --follow")] = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Say how far a run is, also while it is running."""
-    from dfkd_tune.cli._summary import print_summary, summary_json
+    from dfkd_tune.cli._summary import follow_run, print_summary, summary_json
     from reports import summarise
 
+    if follow:
+        if as_json:
+            raise UsageError("--follow is for people and --json for programs; give one of them")
+        follow_run(make_console(), run, every)
+        return
     summary = summarise(run)
     if as_json:
         print_json(summary_json(summary))

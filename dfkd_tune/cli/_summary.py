@@ -1,11 +1,14 @@
 """A run's verdict, for the terminal and as JSON."""
 
+import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from dfkd_tune.cli._output import percent, print_table
-from reports import LeaderboardRow, RunSummary
+from dfkd_tune.records import now
+from reports import LeaderboardRow, RunSummary, summarise
 
 
 def _row(row: LeaderboardRow) -> list[str]:
@@ -46,8 +49,11 @@ def print_summary(console: Console, summary: RunSummary, most: int = 10) -> None
     rows = summary.leaderboard[:most]
     if rows:
         print_table(console, "", LEADERBOARD_HEADERS, [_row(row) for row in rows])
-        told = "* selected by its value" if summary.selected else "value"
-        notes = [f"{told}: {summary.measures}"]
+        if summary.selected and summary.chosen_by:
+            notes = [f"* selected by {summary.chosen_by}", f"value: {summary.measures}"]
+        else:
+            told = "* selected by its value" if summary.selected else "value"
+            notes = [f"{told}: {summary.measures}"]
         if any(row.rank is None for row in rows):
             notes.append("only complete trials are ranked: others trained less")
         hidden = len(summary.leaderboard) - len(rows)
@@ -57,6 +63,35 @@ def print_summary(console: Console, summary: RunSummary, most: int = 10) -> None
         console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
         console.print()
     console.print(summary.state_words, markup=False, highlight=False, soft_wrap=True)
+
+
+def follow_run(console: Console, run: Path, every: float) -> None:
+    """Show how far a run is whenever that has changed, until no command works on it.
+
+    Args:
+        console: where to; a terminal is cleared each time.
+        run: its folder.
+        every: seconds between looks.
+    """
+    shown: tuple[Any, ...] = ()
+    while True:
+        summary = summarise(run)
+        looks = (summary.state_words, summary.budgets.student_steps, summary.verdict)
+        if looks != shown:
+            if console.is_terminal:
+                console.clear()
+                print_summary(console, summary)
+            else:
+                console.print(
+                    f"{now()} {summary.state_words} {summary.verdict}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            shown = looks
+        if summary.state != "running":
+            return
+        time.sleep(every)
 
 
 def summary_json(summary: RunSummary) -> dict[str, Any]:

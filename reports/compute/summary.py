@@ -18,7 +18,7 @@ from reports.compute.leaderboard import (
 from reports.compute.verdict import STATES, verdict
 from reports.configuration import benchmark_name, method_name, planned_trials, teacher_name
 from reports.formatting import plural, shorten
-from reports.objectives import data_kind, objective_words
+from reports.objectives import by_pool, choice_words, data_kind, objective_words
 
 FINISHED = frozenset({"complete", "stopped", "diverged", "collapsed", "failed"})
 
@@ -51,6 +51,8 @@ class RunSummary:
         method: its name; None where it is unknown.
         objective: name of the search objective, such as `val_real`.
         measures: what the value of the search objective is, in words.
+        chosen_by: what the last choice among complete trials was made by, in words; empty where
+            that is the search objective.
         data: what there is of real images: labelled, unlabelled or none.
         state: as recorded, or `killed` where the record says running but no command is at work.
         state_words: the state as a sentence, with what to do next.
@@ -84,6 +86,7 @@ class RunSummary:
     method: str | None
     objective: str
     measures: str
+    chosen_by: str
     data: str
     state: str
     state_words: str
@@ -133,6 +136,7 @@ def summarise_run(run: RunData) -> RunSummary:
         method=method_name(run),
         objective=words.name,
         measures=words.value,
+        chosen_by=choice_words(run) if by_pool(run) else "",
         data=data_kind(run),
         state="killed" if run.run.state == "running" and not run.live else run.run.state,
         state_words=state_words(run, finished, planned),
