@@ -41,7 +41,17 @@ def facts(summary: RunSummary, comparison: Sequence[VariantRow] = ()) -> tuple[F
 
 
 def _of_comparison(rows: Sequence[VariantRow]) -> tuple[Fact, ...]:
-    """The highest and the lowest mean of the variants."""
+    """The highest and the lowest mean of the variants; of a confirmation, the chosen one's."""
+    chosen = next((row for row in rows if row.chosen), None)
+    if chosen is not None and chosen.relative.count:
+        within = chosen.relative.interval()
+        note = "" if within is None else f"95\N{NO-BREAK SPACE}% interval {within[0]:.1f} to "
+        note += "" if within is None else relative(within[1])
+        title = f"Relative accuracy, test, mean of {chosen.relative.count} seeds"
+        return (
+            Fact(title=title, value=relative(chosen.relative.mean), note=note),
+            Fact(title="Configuration", value=chosen.variant, note=chosen.words),
+        )
     measured = sorted(
         (row for row in rows if row.relative.count), key=lambda row: -row.relative.mean
     )

@@ -8,7 +8,7 @@ from typing import Any
 from reports.collect import RunData
 from reports.compute.caveats import caveats
 from reports.compute.choice import ChoiceQuality, choice_quality
-from reports.compute.comparison import VariantRow, compare_variants
+from reports.compute.comparison import VariantRow, compare_variants, confirmed_run
 from reports.compute.failures import FailureReport, failure_report
 from reports.compute.history import HistoryPoint, search_history
 from reports.compute.leaderboard import teacher_validation_accuracy
@@ -79,6 +79,7 @@ class RunView:
         history: of the search.
         choice: how good a choice without labels was; None where that cannot be told.
         published: what others published on the benchmark; None where nothing is known.
+        confirms: the sweep whose best configurations these are; None for any other run.
         comparison: variants over seeds; empty for a run that is no comparison.
         curves: learning curves.
         inside: of the best trial; None while no trial has trained.
@@ -98,6 +99,7 @@ class RunView:
     history: tuple[HistoryPoint, ...]
     choice: ChoiceQuality | None
     published: PublishedComparison | None
+    confirms: str | None
     comparison: tuple[VariantRow, ...]
     curves: tuple[Curve, ...]
     inside: InsideView | None
@@ -153,6 +155,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         history=history,
         choice=choice_quality(run),
         published=compare_published(run),
+        confirms=confirmed_run(run),
         comparison=comparison,
         curves=curves,
         inside=inside,

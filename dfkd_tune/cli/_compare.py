@@ -1,4 +1,4 @@
-"""`ablate`, `compare` and `yardsticks`.
+"""`ablate`, `compare`, `confirm` and `yardsticks`.
 
 They import what they need when they are called, so that `--help` need not wait for PyTorch and Ray.
 """
@@ -75,6 +75,45 @@ def compare(
     names = [each.strip() for each in methods.split(",") if each.strip()]
     resolved, comparison = comparison_of_methods(raw, str(experiment), names, seeds)
     _run(resolved, comparison, address, dry_run, as_json)
+
+
+def confirm(
+    run: Annotated[Path, typer.Argument(help="folder of a finished sweep", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="configurations, the best of the sweep")] = 3,
+    seeds: Annotated[int, typer.Option(min=2, max=100, help="fresh ones for each")] = 3,
+    name: Name = None,
+    address: Address = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Distil the best configurations of a sweep over fresh seeds, and choose by their mean."""
+    confirm_run(run, top, seeds, name, address, dry_run, as_json)
+
+
+def confirm_run(
+    run: Path,
+    top: int,
+    seeds: int,
+    name: str | None,
+    address: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """What `confirm`, and `sweep --confirm` in its end, do."""
+    from dfkd_tune.errors import RunFolderError
+    from dfkd_tune.records import RunFolder
+    from dfkd_tune.sweeps import confirmation, experiment_of_run, ranked_complete_trials
+
+    folder = RunFolder.open(run)
+    resolved = experiment_of_run(
+        folder,
+        trials=len(folder.trial_folders()),
+        confirmed=name or f"{folder.path.name}-confirmed",
+    )
+    ranked = [choice.folder for choice in ranked_complete_trials(folder)][:top]
+    if not ranked:
+        raise RunFolderError(f"{run} has no complete trial to confirm; let its sweep end first")
+    _run(resolved, confirmation(folder, ranked, seeds), address, dry_run, as_json)
 
 
 def yardsticks(

@@ -66,6 +66,7 @@ app.command()(_sweep.distill)
 app.command()(_suite.suite)
 app.command()(_compare.ablate)
 app.command()(_compare.compare)
+app.command()(_compare.confirm)
 app.command()(_compare.yardsticks)
 app.command()(_simulate.simulate)
 app.add_typer(

@@ -53,6 +53,11 @@ def sweep(
         list[Path] | None,
         typer.Option(help="folder of a finished sweep whose best points are tried first"),
     ] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(min=1, help="distil so many of the best again, over fresh seeds, in the end"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, max=100, help="of each, with --confirm")] = 3,
     download: Annotated[bool, typer.Option(help="fetch the images first, where they are not")] = (
         False
     ),
@@ -79,7 +84,7 @@ def sweep(
         time_budget=time_budget,
         warm_start=warm_start,
     )
-    _search(
+    finished = _search(
         resolved,
         console,
         address=address,
@@ -87,7 +92,12 @@ def sweep(
         retry_failed=retry_failed,
         dry_run=dry_run,
         as_json=as_json,
+        print_it=not (as_json and confirm),
     )
+    if confirm is not None and finished is not None:
+        from dfkd_tune.cli._compare import confirm_run
+
+        confirm_run(finished, confirm, seeds, None, address, dry_run=False, as_json=as_json)
 
 
 def extend(
@@ -124,7 +134,9 @@ def _search(
     retry_failed: bool,
     dry_run: bool,
     as_json: bool,
-) -> None:
+    print_it: bool = True,
+) -> Path | None:
+    """Search; gives the run's folder, or None where it was ended before, or only planned."""
     from dfkd_tune.cli._experiment import plan_of
     from dfkd_tune.cli._summary import print_summary, summary_json
     from dfkd_tune.sweeps import run_sweep
@@ -139,7 +151,7 @@ def _search(
         else:
             for key, value in plan.items():
                 console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
-        return
+        return None
     try:
         result = run_sweep(
             resolved,
@@ -154,15 +166,16 @@ def _search(
         raise
     files = write_report([result.run.path])
     summary = summarise(result.run.path)
-    if as_json:
+    if as_json and print_it:
         print_json({**summary_json(summary), "report": str(files.html)})
-    else:
+    elif not as_json:
         print_summary(console, summary)
         console.print(f"report: {short(files.html)}", highlight=False, soft_wrap=True)
     if result.unfinished or result.ending == "interrupted":
         say_how_to_go_on(console)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
+    return None if result.unfinished else result.run.path
 
 
 def distill(

@@ -14,7 +14,12 @@ from dfkd_tune.sweeps._experiment import ResolvedExperiment, resolve_experiment
 from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._experiment_file import override, read_experiment_file
 from dfkd_tune.sweeps._folder import Resume, check_writable
-from dfkd_tune.sweeps._given import Comparison, ablation, comparison_of_methods
+from dfkd_tune.sweeps._given import (
+    Comparison,
+    ablation,
+    comparison_of_methods,
+    confirmation,
+)
 from dfkd_tune.sweeps._machine import (
     Allotment,
     allot,
@@ -32,6 +37,7 @@ from dfkd_tune.sweeps._preparation import (
     teacher_with_progress,
 )
 from dfkd_tune.sweeps._ray import prepare_environment, ray_cluster
+from dfkd_tune.sweeps._selection import ranked_complete_trials
 from dfkd_tune.sweeps._suite import Suite, SuiteConfig, resolve_suite, run_suite
 from dfkd_tune.sweeps._sweep import SweepResult, run_sweep
 from dfkd_tune.sweeps._validation import validation_lines
@@ -56,6 +62,7 @@ __all__ = [
     "best_device",
     "check_writable",
     "comparison_of_methods",
+    "confirmation",
     "ensure_audit",
     "environment",
     "epoch_progress",
@@ -68,6 +75,7 @@ __all__ = [
     "package_version",
     "prepare_environment",
     "prepare_images",
+    "ranked_complete_trials",
     "ray_cluster",
     "read_experiment_file",
     "resolve_experiment",

@@ -3,15 +3,19 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from dfkd_tune.distillation import METHODS, DistillationConfig, Variant, ablation_of
 from dfkd_tune.errors import ExperimentError, did_you_mean
+from dfkd_tune.records import RunFolder, TrialFolder
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, merged, resolve_experiment
 from dfkd_tune.sweeps._validation import validation_lines
+
+ComparisonKind = Literal["ablation", "methods", "confirmation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +36,18 @@ class Comparison:
     """Variants over seeds.
 
     Args:
-        what: ablation or methods.
+        what: ablation, methods or confirmation.
         variants: in their order, the reference first.
         seeds: how many of each.
         trials: all, seed by seed, so that a first picture of every variant comes early.
+        source: of a confirmation: the folder of the sweep.
     """
 
-    what: str
+    what: ComparisonKind
     variants: tuple[Variant, ...]
     seeds: int
     trials: tuple[GivenTrial, ...]
+    source: Path | None = None
 
     def identity_hash(self) -> str:
         """Hash of all its trials."""
@@ -54,6 +60,7 @@ class Comparison:
         return {
             "what": self.what,
             "seeds": self.seeds,
+            "source": None if self.source is None else str(self.source),
             "variants": [
                 {"name": v.name, "words": v.words, "published": v.published} for v in self.variants
             ],
@@ -121,8 +128,32 @@ def comparison_of_methods(
     return experiments[names[0]], _over_seeds("methods", variants, bases, seeds)
 
 
+def confirmation(run: RunFolder, ranked: Sequence[TrialFolder], seeds: int) -> Comparison:
+    """The best configurations of a sweep, each over seeds that it has not been searched with.
+
+    Args:
+        run: the sweep's folder.
+        ranked: complete trials, the best first.
+        seeds: how many of each.
+    """
+    variants, bases = [], {}
+    for folder in ranked:
+        record = folder.trial()
+        config = DistillationConfig.model_validate(record.configuration)
+        words = f"{config.student}, {record.student_size.parameters:,} parameters"
+        variants.append(Variant(name=folder.name, words=words))
+        bases[folder.name] = config
+    # The search's own seed has had its luck: seeds begin after it.
+    comparison = _over_seeds("confirmation", variants, bases, seeds, first=1)
+    return replace(comparison, source=run.path.absolute())
+
+
 def _over_seeds(
-    what: str, variants: Sequence[Variant], bases: Mapping[str, DistillationConfig], seeds: int
+    what: ComparisonKind,
+    variants: Sequence[Variant],
+    bases: Mapping[str, DistillationConfig],
+    seeds: int,
+    first: int = 0,
 ) -> Comparison:
     trials = [
         GivenTrial(
@@ -131,7 +162,7 @@ def _over_seeds(
                 update={"seed": bases[variant.name].seed + 1000 * number}
             ),
         )
-        for number in range(seeds)
+        for number in range(first, first + seeds)
         for variant in variants
     ]
     return Comparison(what=what, variants=tuple(variants), seeds=seeds, trials=tuple(trials))

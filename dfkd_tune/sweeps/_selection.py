@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from rich.console import Console
 
@@ -106,6 +107,12 @@ def _pool_agreement(run: RunFolder, trials: Sequence[TrialFolder]) -> Mapping[st
 
 def best_complete_trial(run: RunFolder) -> Choice | None:
     """The trial that the rule chooses; None where none is complete."""
+    ranked = ranked_complete_trials(run)
+    return ranked[0] if ranked else None
+
+
+def ranked_complete_trials(run: RunFolder) -> list[Choice]:
+    """The complete trials in the order of the rule, the best first."""
     data_free = run_objective(run).name == "data_free"
     # Without data, no real image may decide, not even a tie.
     agreement = "audit_agreement" if data_free else "agreement"
@@ -124,10 +131,11 @@ def best_complete_trial(run: RunFolder) -> Choice | None:
             -record.number,
         )
         candidates.append((rank, folder))
-    if not candidates:
-        return None
-    folder = max(candidates, key=lambda candidate: candidate[0])[1]
-    return Choice(folder=folder, candidates=len(candidates), pool_agreement=pooled.get(folder.name))
+    candidates.sort(key=lambda candidate: candidate[0], reverse=True)
+    return [
+        Choice(folder=folder, candidates=len(candidates), pool_agreement=pooled.get(folder.name))
+        for _, folder in candidates
+    ]
 
 
 def select(
@@ -175,6 +183,56 @@ def select(
         test=test,
         held_out=held_out,
         test_evaluations=evaluations,
+        session=session,
+        time=now(),
+    )
+    write_record(run.selection_file, record)
+    return record
+
+
+def select_confirmed(
+    run: RunFolder, objective: SearchObjective, seeds: int, session: str
+) -> SelectionRecord | None:
+    """Choose among configurations by their mean over seeds, and of the best one a student.
+
+    All have met the test split by then, which decides nothing.
+
+    Args:
+        run: of the confirmation.
+        objective: of the search.
+        seeds: of each configuration; one that has not as many complete is not compared.
+        session: this start of the command.
+
+    Returns:
+        None where no configuration has all its seeds.
+    """
+    values: dict[str, dict[str, float]] = {}
+    for folder in run.trial_folders():
+        if folder.status().state == "complete":
+            last = folder.epochs()[-1].value
+            if last is not None:
+                values.setdefault(folder.trial().variant, {})[folder.name] = last
+    whole = {variant: each for variant, each in values.items() if len(each) == seeds}
+    card = run.teacher_card()
+    if not whole or card is None:
+        return None
+    # The first of equals is the one that the search had ranked higher.
+    variant = max(whole, key=lambda name: fmean(whole[name].values()))
+    trial = max(whole[variant], key=lambda name: whole[variant][name])
+    folder = run.trial_folder(trial)
+    score = card.scores.get("validation")
+    record = SelectionRecord(
+        trial=trial,
+        rule=f"highest mean of {objective.words} over {seeds} fresh seeds among {len(whole)} "
+        f"configurations, that of {variant}; of its students the one with the highest value",
+        objective=objective.name,
+        candidates=len(whole),
+        value=whole[variant][trial],
+        validation=folder.epochs()[-1].validation,
+        teacher_validation_accuracy=score.accuracy if score else None,
+        student_sha256=file_sha256(folder.student_weights),
+        test=folder.test(),
+        test_evaluations=sum(each.test_file.exists() for each in run.trial_folders()),
         session=session,
         time=now(),
     )

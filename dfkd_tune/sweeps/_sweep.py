@@ -34,7 +34,13 @@ from dfkd_tune.sweeps._preparation import (
     teacher_with_progress,
 )
 from dfkd_tune.sweeps._ray import ray_cluster
-from dfkd_tune.sweeps._selection import best_complete_trial, ensure_pool, measure_all, select
+from dfkd_tune.sweeps._selection import (
+    best_complete_trial,
+    ensure_pool,
+    measure_all,
+    select,
+    select_confirmed,
+)
 from trainables import Teacher, copy_teacher, teacher_hash
 
 Ending = Literal["complete", "interrupted"]
@@ -102,6 +108,9 @@ def run_sweep(
         identity = f"{identity}-{comparison.identity_hash()}"
     check_resume(path, identity, kind, resume)
     teacher = _own_teacher(RunFolder(path), resolved)
+    if teacher is None and comparison is not None and comparison.source is not None:
+        # What is confirmed was searched with this one.
+        teacher = _own_teacher(RunFolder(comparison.source), resolved)
     if teacher is None:
         teacher = _prepared_teacher(resolved, console, address)
         _check_same_teacher(RunFolder(path), teacher)
@@ -244,8 +253,10 @@ def _conclude(work: _Work, ending: Ending) -> SweepResult:
         if states.count("interrupted"):
             message += ", the time budget used up"
         if work.comparison is not None:
-            # Nothing is chosen, so all may meet the test split.
+            # None is chosen by the test split, so all may meet it.
             measure_all(run, resolved.benchmark)
+            if work.comparison.what == "confirmation":
+                select_confirmed(run, resolved.objective, work.comparison.seeds, work.session)
         elif best_complete_trial(run) is None:
             message += "; none complete, so none selected"
         else:

@@ -4,10 +4,13 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from dfkd_tune.published import PublishedResult, published_of_method
 from reports.collect import RunData, TrialData
+
+CONFIRMATION = "confirmation"
 
 LAST = 5
 """Epochs of the mean at a trial's end, as the field reports it."""
@@ -26,6 +29,15 @@ class Spread:
     mean: float
     deviation: float
     count: int
+
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean, by Student's t; None for fewer than two values."""
+        if self.count < 2:
+            return None
+        from scipy import stats
+
+        reach = float(stats.t.ppf(0.975, self.count - 1)) * self.deviation / math.sqrt(self.count)
+        return self.mean - reach, self.mean + reach
 
     def words(self, unit: str) -> str:
         """For people, such as `98.1 ± 0.3 %`."""
@@ -64,6 +76,8 @@ class VariantRow:
         published: figures that stand for this variant, one per benchmark, of one pair of networks.
         published_difference: mean over benchmarks of their difference from the first variant's,
             points; None for it, and where nothing is published.
+        chosen: in a confirmation: whether its mean value at the last epoch is the highest of all
+            that have all their seeds.
     """
 
     variant: str
@@ -80,6 +94,7 @@ class VariantRow:
     seconds: Spread
     published: tuple[PublishedResult, ...]
     published_difference: float | None
+    chosen: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers; None for what there is none of."""
@@ -97,6 +112,7 @@ class VariantRow:
             "seeds": self.seeds,
             "complete": self.complete,
             "lost": self.lost,
+            "chosen": self.chosen,
             "published": {r.benchmark: r.student_accuracy for r in self.published},
             "published_difference": self.published_difference,
             **{name: plain(getattr(self, name)) for name in names},
@@ -126,7 +142,25 @@ def compare_variants(run: RunData) -> tuple[VariantRow, ...]:
                 published_difference=_published_difference(rows[0].published, results),
             )
         rows.append(row)
+    if comparison.get("what") == CONFIRMATION:
+        rows = _with_choice(rows)
     return tuple(rows)
+
+
+def confirmed_run(run: RunData) -> str | None:
+    """The name of the sweep whose best configurations a run confirms; None for any other run."""
+    comparison = run.experiment.get("comparison")
+    if not isinstance(comparison, Mapping) or comparison.get("what") != CONFIRMATION:
+        return None
+    return PurePath(str(comparison.get("source"))).name
+
+
+def _with_choice(rows: list[VariantRow]) -> list[VariantRow]:
+    whole = [row for row in rows if row.last.count == row.seeds]
+    if not whole:
+        return rows
+    best = max(whole, key=lambda row: row.last.mean)
+    return [replace(row, chosen=row is best) for row in rows]
 
 
 def _published(methods: Iterable[str | None]) -> list[tuple[PublishedResult, ...]]:

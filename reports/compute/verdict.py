@@ -5,7 +5,7 @@ from collections import Counter
 from dfkd_tune.records import SelectionRecord, TestOutcome
 from reports.collect import RunData
 from reports.compute.accuracy import Interval, agreement_interval, relative_accuracy_interval
-from reports.compute.comparison import VariantRow, compare_variants
+from reports.compute.comparison import VariantRow, compare_variants, confirmed_run
 from reports.compute.leaderboard import LeaderboardRow
 from reports.formatting import interval, percent, plural, relative, shorten, whole
 from reports.objectives import (
@@ -40,7 +40,8 @@ def verdict(run: RunData, best: LeaderboardRow | None) -> str:
         return "No verdict yet: no trial has begun."
     rows = compare_variants(run)
     if rows:
-        return _comparison(rows)
+        source = confirmed_run(run)
+        return _comparison(rows) if source is None else _confirmation(run, rows, source)
     if best is None:
         return _without_complete_trial(run)
     if run.selection is None or not best.selected:
@@ -147,6 +148,26 @@ def _comparison(rows: tuple[VariantRow, ...]) -> str:
     return (
         f"{what}: mean relative accuracy on the test split from {low.relative.words(' %')} "
         f"({low.variant}) to {high.relative.words(' %')} ({high.variant}); nothing is chosen."
+    )
+
+
+def _confirmation(run: RunData, rows: tuple[VariantRow, ...], source: str) -> str:
+    """The verdict on the best configurations of a sweep over fresh seeds."""
+    what = f"The {plural(len(rows), 'best configuration')} of {shorten(source)}"
+    what += f" over {plural(rows[0].seeds, 'fresh seed')} each"
+    chosen = next((row for row in rows if row.chosen), None)
+    if chosen is None:
+        done = sum(row.complete for row in rows)
+        return f"{what}: {plural(done, 'distillation')} complete, not all of any configuration yet."
+    by = f"that of {chosen.variant} has the highest mean {objective_words(run).value}"
+    within = chosen.relative.interval()
+    if within is None:
+        return f"{what}: {by}, {chosen.last.words(' %')}."
+    low, high = within
+    return (
+        f"{what}: {by} and reaches {chosen.relative.mean:.1f}\N{NO-BREAK SPACE}% relative accuracy "
+        f"on the test split (mean of {chosen.relative.count}, 95\N{NO-BREAK SPACE}% interval "
+        f"{low:.1f} to {high:.1f}\N{NO-BREAK SPACE}%), which had no part in the choice."
     )
 
 

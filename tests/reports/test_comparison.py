@@ -8,7 +8,7 @@ import pytest
 
 from dfkd_tune.distillation import METHODS, ablation_of
 from dfkd_tune.records import RunFolder, TestOutcome
-from reports import write_report
+from reports import summarise, write_report
 from reports.collect import collect_run
 from reports.compute.comparison import compare_variants, spread_of
 from reports.figures import comparison_figure
@@ -167,3 +167,66 @@ def test_published_figures_stand_beside_a_variant_with_their_own_difference(
     html = write_report([folder.path]).html.read_text(encoding="utf-8")
     assert "compare the directions" in html
     assert "aircraft 60.30, cars196 64.80, cub200 51.34" in html
+
+
+@pytest.fixture
+def confirmed(make_run: Maker, spec: Any) -> RunFolder:
+    """Two configurations over three fresh seeds: the second is better on validation alone."""
+    values = ((0.80, 0.84), (0.70, 0.81), (0.75, 0.83))
+    tests = ((72, 64), (70, 60), (74, 62))
+    trials = [
+        spec(values=(0.1, pair[which]), variant=name, test=outcome(right[which]))
+        for pair, right in zip(values, tests, strict=True)
+        for which, name in enumerate(("t0004", "t0002"))
+    ]
+    run: RunFolder = make_run(
+        trials,
+        kind="comparison",
+        comparison={
+            "what": "confirmation",
+            "seeds": 3,
+            "source": "/somewhere/birds",
+            "variants": [
+                {"name": "t0004", "words": "resnet8 x 1", "published": None},
+                {"name": "t0002", "words": "resnet8 x 2", "published": None},
+            ],
+        },
+    )
+    return run
+
+
+def test_a_confirmation_chooses_by_the_mean_value_not_by_the_test(confirmed: RunFolder) -> None:
+    rows = compare_variants(collect_run(confirmed.path))
+    assert [row.chosen for row in rows] == [False, True]
+    assert rows[0].relative.mean > rows[1].relative.mean
+    assert rows[1].as_json()["chosen"] is True
+
+
+def test_a_configuration_without_all_its_seeds_is_not_chosen(confirmed: RunFolder) -> None:
+    confirmed.trial_folder("t0005").set_status("failed")
+    rows = compare_variants(collect_run(confirmed.path))
+    assert [row.chosen for row in rows] == [True, False]
+
+
+def test_the_verdict_of_a_confirmation_gives_the_mean_with_its_interval(
+    confirmed: RunFolder,
+) -> None:
+    """80, 75 and 77.5 %: mean 77.5, deviation 2.5, t of two degrees 4.3027: reach 6.21."""
+    said = summarise(confirmed.path).verdict.replace("\N{NO-BREAK SPACE}", " ")
+    assert said == (
+        "The 2 best configurations of birds over 3 fresh seeds each: that of t0002 has the highest "
+        "mean validation accuracy and reaches 77.5 % relative accuracy on the test split (mean of "
+        "3, 95 % interval 71.3 to 83.7 %), which had no part in the choice."
+    )
+    page = write_report([confirmed.path]).html.read_text(encoding="utf-8")
+    assert "They are the best configurations of birds" in page
+    assert page.count('class="tag">chosen') == 1
+    assert "mean of 3 seeds" in page
+    assert "Nothing is chosen among them" not in page
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    low, high = spread_of([80.0, 75.0, 77.5]).interval() or (0, 0)
+    assert high - 77.5 == pytest.approx(4.30265273 * 2.5 / math.sqrt(3))
+    assert low == pytest.approx(155 - high)
+    assert spread_of([1.0]).interval() is None

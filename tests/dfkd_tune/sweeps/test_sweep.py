@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import psutil
@@ -21,8 +23,10 @@ from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import EpochRecord, RunFolder, read_lines
 from dfkd_tune.sweeps import (
     assignment_from_run,
+    confirmation,
     experiment_of_run,
     first_difference,
+    ranked_complete_trials,
     run_distillation,
 )
 from dfkd_tune.sweeps._experiment import resolve_experiment
@@ -138,6 +142,40 @@ def test_without_data_the_students_answers_on_one_anothers_images_choose(
     }
     page = write_report([run.path]).html.read_text(encoding="utf-8")
     assert "How good was the choice without data?" in page
+
+    # Its best two again, over fresh seeds, by the teacher of the run itself.
+    shutil.rmtree(storage / "teachers", ignore_errors=True)
+    (storage / "teachers").unlink(missing_ok=True)
+    ranked_now = [choice.folder for choice in ranked_complete_trials(run)][:2]
+    comparison = confirmation(run, ranked_now, 2)
+    resolved = experiment_of_run(run, trials=4, confirmed="free-confirmed")
+    confirmed = sweep(resolved, comparison=comparison).run
+    trials = [folder.trial() for folder in confirmed.trial_folders()]
+    first, second = (folder.name for folder in ranked_now)
+    assert first == selection.trial
+    assert [(t.variant, t.configuration["seed"]) for t in trials] == [
+        (name, seed) for seed in (1000, 2000) for name in (first, second)
+    ]
+    for trial, folder in zip(trials[:2], ranked_now, strict=True):
+        assert {**trial.configuration, "seed": 0} == folder.trial().configuration
+    chosen = confirmed.selection()
+    assert chosen is not None
+    means = {
+        name: fmean(
+            folder.epochs()[-1].value or 0.0
+            for folder in confirmed.trial_folders()
+            if folder.trial().variant == name
+        )
+        for name in (first, second)
+    }
+    assert confirmed.trial_folder(chosen.trial).trial().variant == max(means, key=means.__getitem__)
+    assert chosen.test == confirmed.trial_folder(chosen.trial).test()
+    assert chosen.test_evaluations == 4
+    card, before = confirmed.teacher_card(), run.teacher_card()
+    assert card is not None
+    assert before is not None
+    assert card.weights_sha256 == before.weights_sha256
+    assert "best configurations of free" in summarise(confirmed.path).verdict
 
     tiny |= {"name": "warm"}
     tiny["search"] |= {"warm_start": [str(run.path)], "warm_points": 1, "trials": 2}
