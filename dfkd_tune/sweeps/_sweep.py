@@ -242,6 +242,13 @@ def _mark_interrupted(run: RunFolder) -> None:
             folder.set_status("interrupted", reason="goes on when the sweep is resumed")
 
 
+def _drop_checkpoints(run: RunFolder) -> None:
+    """Remove the states from which no trial can go on any more; a failed one may be tried again."""
+    for folder in run.trial_folders():
+        if folder.status().state in FINAL_STATES - {"failed"}:
+            shutil.rmtree(folder.checkpoints, ignore_errors=True)
+
+
 def _conclude(work: _Work, ending: Ending) -> SweepResult:
     run, resolved = work.run, work.resolved
     _mark_interrupted(run)
@@ -262,6 +269,7 @@ def _conclude(work: _Work, ending: Ending) -> SweepResult:
         else:
             ensure_pool(run, resolved.benchmark, work.console)
             select(run, resolved.benchmark, resolved.objective, work.session)
+        _drop_checkpoints(run)
         set_run_state(run, "complete", message)
     return SweepResult(
         run=run,

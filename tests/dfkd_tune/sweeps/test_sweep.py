@@ -62,6 +62,7 @@ def test_a_sweep_ends_with_a_selected_student(
             assert folder.student_weights.exists()
         else:
             assert epochs[-1].student_steps in (6, 12, 24), "stopped at a rung"
+        assert not folder.checkpoints.exists(), "nothing can go on from them"
     # The study that the next start would see: no trial left running.
     study, live = rebuild_study(run, resolved.space)
     assert not live
