@@ -9,7 +9,8 @@ from dfkd_tune.benchmarks import BenchmarkConfig, open_benchmark
 from dfkd_tune.errors import CollapsedError, DivergedError
 from dfkd_tune.records import EpochRecord, RunFolder
 from trainables._teachers import TeacherConfig, prepare_teacher
-from trainables._trials import SavingConfig, SupersededError, run_trial
+from trainables._trials import SavingConfig, SupersededError, note_hang, run_trial
+from trainables._watchdog import Watchdog
 
 VALUE = "value"
 """Key of the search objective's value in what a trial reports."""
@@ -49,28 +50,34 @@ def distil_trial(config: dict[str, Any]) -> None:
     """Run one trial inside Ray Tune.
 
     Args:
-        config: `run`: path of the run folder; `trial`: name; `session`: id; `saving`: mapping.
+        config: `run`: path of the run folder; `trial`: name; `session`: id; `saving`: mapping;
+            `hang_after`: seconds in which an epoch must end, None for the watchdog's own.
     """
     # Ray reads its environment when first imported: not before a search has prepared that.
     from ray import tune
 
+    run = RunFolder(Path(config["run"]))
     last: dict[str, Any] = {BUDGET: 0, "epoch": 0, VALUE: WORST_VALUE}
 
     def on_epoch(record: EpochRecord) -> None:
+        watchdog.epoch_ended()
         last[BUDGET], last["epoch"] = record.student_steps, record.epoch
         if record.value is not None:
             last[VALUE] = record.value
             if record.student_steps > 0:
                 tune.report({**last, "lost": False})
 
+    note_hang(run, config["trial"], config["session"])
+    watchdog = Watchdog(run.trial_folder(config["trial"]).hang_file, config["hang_after"])
     try:
-        run_trial(
-            RunFolder(Path(config["run"])),
-            config["trial"],
-            session=config["session"],
-            saving=SavingConfig(**config["saving"]),
-            on_epoch=on_epoch,
-        )
+        with watchdog:
+            run_trial(
+                run,
+                config["trial"],
+                session=config["session"],
+                saving=SavingConfig(**config["saving"]),
+                on_epoch=on_epoch,
+            )
     except (DivergedError, CollapsedError):
         tune.report({**last, VALUE: WORST_VALUE, "lost": True})
     except SupersededError:

@@ -201,6 +201,22 @@ def _run_trial(
     )
 
 
+def note_hang(run: RunFolder, name: str, session: str) -> None:
+    """Record that a trial's process was ended by its watchdog, before it goes on."""
+    folder = run.trial_folder(name)
+    if not folder.hang():
+        return
+    status = folder.status()
+    epochs = folder.epochs()
+    restore = RestoreRecord(
+        session=session,
+        time=now(),
+        from_epoch=epochs[-1].epoch if epochs else 0,
+        note="its process hung, and its watchdog ended it",
+    )
+    folder.set_status("running", reason="tried again", restores=(*status.restores, restore))
+
+
 def _note_restore(
     folder: TrialFolder, session: str, epoch: int, passed_over: tuple[str, ...]
 ) -> None:

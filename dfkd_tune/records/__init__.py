@@ -19,6 +19,7 @@
     student.safetensors    weights at the last epoch of a complete trial
     generator.safetensors
     kept_images.safetensors  `images` (N, C, H, W), normalised, float16: some of its own
+    hang.txt               stacks of a process that its watchdog ended; else empty
     test.json              TestOutcome, of the trials of a comparison
   pool.json                PoolRecord, after a search of three complete trials or more
   selection.json           SelectionRecord: the trial chosen on validation, its test numbers

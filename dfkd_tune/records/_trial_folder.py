@@ -21,6 +21,7 @@ class TrialFolder:
         self.images = path / "images"
         self.student_weights = path / "student.safetensors"
         self.generator_weights = path / "generator.safetensors"
+        self.hang_file = path / "hang.txt"
         self.kept_images = path / "kept_images.safetensors"
         self.test_file = path / "test.json"
 
@@ -48,6 +49,13 @@ class TrialFolder:
         """One record per epoch, in order; of an epoch trained again, the newest."""
         newest = {record.epoch: record for record in read_lines(self.metrics_file, EpochRecord)}
         return [newest[epoch] for epoch in sorted(newest)]
+
+    def hang(self) -> str:
+        """What its process was doing when its watchdog ended it; empty where that never was."""
+        try:
+            return self.hang_file.read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
 
     def test(self) -> TestOutcome | None:
         """What the student did on the test split; None where it was not measured there."""

@@ -89,7 +89,13 @@ class ResourcesConfig(_Section):
         default="auto", description="0, a fraction, or a whole number; auto: 1 where there is one"
     )
     max_concurrent: int | None = Field(default=None, ge=1, description="as many as fit, by default")
-    retries: int = Field(default=1, ge=0, description="of a trial whose process dies")
+    retries: int = Field(default=1, ge=0, description="of a trial whose process dies or hangs")
+    hang_after: str = Field(
+        default="auto",
+        pattern=r"^(auto|[1-9]\d*[smh])$",
+        description="in which every epoch must end, such as 30m; auto: 24 h for the first, then "
+        "20 times the longest so far and at least 10 minutes",
+    )
 
     @field_validator("gpus_per_trial")
     @classmethod

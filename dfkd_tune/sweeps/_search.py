@@ -28,7 +28,7 @@ from dfkd_tune.records import (
     write_record,
 )
 from dfkd_tune.sweeps._cma import RecordedCma
-from dfkd_tune.sweeps._experiment import ResolvedExperiment
+from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._experiment_config import SamplerName, SchedulerName
 from dfkd_tune.sweeps._given import GivenTrial
 from dfkd_tune.sweeps._machine import Allotment
@@ -165,11 +165,13 @@ class RecordedTrials(Searcher):
             # Ray's own signal, outside its declared type.
             return Searcher.FINISHED  # type: ignore[return-value]
         self.names[trial_id] = name
+        hang_after = self.resolved.experiment.resources.hang_after
         return {
             "run": str(self.run.path),
             "trial": name,
             "session": self.session,
             "saving": self.resolved.experiment.saving.model_dump(),
+            "hang_after": None if hang_after == "auto" else seconds(hang_after),
         }
 
     def record(
@@ -328,6 +330,12 @@ def settle(folder: TrialFolder, scheduler: SchedulerName, *, error: bool = False
         known = status.error or ErrorRecord(
             type="WorkerDied", message="the trial's process ended without a word"
         )
+        if folder.hang():
+            known = ErrorRecord(
+                type="TrialHung",
+                message="an epoch did not end in time, and the watchdog ended the trial's process",
+                traceback=folder.hang(),
+            )
         folder.set_status("failed", reason=f"{known.type}: {known.message}", error=known)
         return
     epochs = folder.epochs()

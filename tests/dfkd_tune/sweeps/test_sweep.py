@@ -303,6 +303,67 @@ def test_a_killed_worker_costs_its_trial_alone(
     write_report([result.run.path])
 
 
+HANGS = """
+import time
+from pathlib import Path
+from torch import nn
+
+class Hanging(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10),
+        )
+        self.steps = 0
+
+    def forward(self, x):
+        # Six steps are an epoch: in the third, once or always.
+        self.steps += self.training
+        marker = Path(__file__).with_name("hung")
+        if self.steps > 14 and not (marker.exists() and {once}):
+            marker.touch()
+            time.sleep(600)
+        return self.body(x)
+
+def make():
+    return Hanging()
+"""
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_hanging_trial_is_ended_and_tried_again(
+    sweep: Any, tiny: dict[str, Any], storage: Path, tmp_path: Path, once: bool
+) -> None:
+    (tmp_path / "nets.py").write_text(HANGS.replace("{once}", str(once)))
+    student = f"{tmp_path / 'nets.py'}:make"
+    tiny |= {"name": f"hanging-{once}", "storage": storage}
+    tiny["settings"]["student"] = {"architecture": student}
+    tiny["settings"]["student_objective"] = {"attention_transfer": {"weight": 0.0}}
+    tiny["space"]["ranges"] |= {
+        "student.architecture": student,
+        "student.width": 1.0,
+        "student_objective.attention_transfer.weight": 0.0,
+    }
+    tiny["search"] = {"trials": 1, "scheduler": {"name": "none"}}
+    tiny["resources"] |= {"hang_after": "5s", "retries": 1}
+    result = sweep(tiny)
+    folder = result.run.trial_folder("t0000")
+    status = folder.status()
+    hung = [restore for restore in status.restores if "hung" in restore.note]
+    assert len(hung) == 1
+    if once:
+        assert status.state == "complete"
+        assert [epoch.epoch for epoch in folder.epochs()] == list(range(1, 7))
+        return
+    assert (status.state, result.exit_code) == ("failed", 3)
+    assert status.error is not None
+    assert status.error.type == "TrialHung"
+    assert "in forward" in status.error.traceback
+    page = write_report([result.run.path]).html.read_text(encoding="utf-8")
+    assert "TrialHung" in page
+
+
 # ------------------------------------------------------------------ killed from outside
 
 
