@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rich.console import Console
+from torch import Tensor
 
 from dfkd_tune.benchmarks import Benchmark
 from dfkd_tune.classifiers import file_sha256
@@ -163,7 +164,8 @@ def select(
             return before
         test, held_out, evaluations = before.test, before.held_out, before.test_evaluations
     else:
-        test, held_out = _measure(run, folder, benchmark)
+        teacher = _teacher_answers(run, benchmark)
+        test, held_out = _measure(folder, benchmark, teacher)
         evaluations = 0 if before is None else before.test_evaluations
         evaluations += 0 if benchmark.data == "none" else 1
     score = card.scores.get("validation")
@@ -240,30 +242,45 @@ def select_confirmed(
     return record
 
 
-def measure_all(run: RunFolder, benchmark: Benchmark) -> None:
+def measure_all(run: RunFolder, benchmark: Benchmark, console: Console) -> None:
     """Measure every complete trial of a comparison on the test split, once each.
 
-    Nothing is chosen among them, so that none of the figures is picked by the test split.
+    None is chosen by it, so that no figure is picked by the test split.
     """
-    for folder in run.trial_folders():
-        if folder.status().state != "complete" or folder.test_file.exists():
-            continue
-        test, _ = _measure(run, folder, benchmark)
-        if test is not None:
-            write_record(folder.test_file, test)
+    folders = [
+        folder
+        for folder in run.trial_folders()
+        if folder.status().state == "complete" and not folder.test_file.exists()
+    ]
+    if not folders or benchmark.data != "labelled":
+        return
+    teacher = _teacher_answers(run, benchmark)
+    with epoch_progress(console) as show:
+        for done, folder in enumerate(folders, start=1):
+            test, _ = _measure(folder, benchmark, teacher)
+            if test is not None:
+                write_record(folder.test_file, test)
+            text = f"measuring the students on the test split, {done} of {len(folders)}"
+            show(done, len(folders), text)
+
+
+def _teacher_answers(run: RunFolder, benchmark: Benchmark) -> Tensor | None:
+    """The teacher's logits on the images kept apart; None without images."""
+    card = run.teacher_card()
+    if benchmark.data == "none" or card is None:
+        return None
+    teacher = load_network(card_network(card), benchmark.inputs, run.teacher_weights)
+    return predict_stored(teacher, benchmark.images("test"), benchmark.inputs)
 
 
 def _measure(
-    run: RunFolder, folder: TrialFolder, benchmark: Benchmark
+    folder: TrialFolder, benchmark: Benchmark, teacher: Tensor | None
 ) -> tuple[TestOutcome | None, HeldOutAgreement | None]:
-    card = run.teacher_card()
-    if benchmark.data == "none" or card is None:
+    if teacher is None:
         return None, None
     config = DistillationConfig.model_validate(folder.trial().configuration)
-    student = load_network(config.student, benchmark.inputs, folder.student_weights)
-    teacher = load_network(card_network(card), benchmark.inputs, run.teacher_weights)
-    images = benchmark.images("test")
-    answers = [predict_stored(net, images, benchmark.inputs) for net in (student, teacher)]
+    network = load_network(config.student, benchmark.inputs, folder.student_weights)
+    student = predict_stored(network, benchmark.images("test"), benchmark.inputs)
     if benchmark.data == "labelled":
-        return paired_outcome(answers[0], answers[1], benchmark.load("test").labels), None
-    return None, held_out_agreement(answers[0], answers[1])
+        return paired_outcome(student, teacher, benchmark.load("test").labels), None
+    return None, held_out_agreement(student, teacher)

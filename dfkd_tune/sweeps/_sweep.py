@@ -261,7 +261,7 @@ def _conclude(work: _Work, ending: Ending) -> SweepResult:
             message += ", the time budget used up"
         if work.comparison is not None:
             # None is chosen by the test split, so all may meet it.
-            measure_all(run, resolved.benchmark)
+            measure_all(run, resolved.benchmark, work.console)
             if work.comparison.what == "confirmation":
                 select_confirmed(run, resolved.objective, work.comparison.seeds, work.session)
         elif best_complete_trial(run) is None:
