@@ -185,6 +185,7 @@ def test_what_the_objectives_need() -> None:
         "val_real": ("labelled",),
         "unlabelled_real": ("labelled", "unlabelled"),
         "data_free": ("labelled", "unlabelled", "none"),
+        "test_peeking": ("labelled",),
     }
     for data, name in USUAL_OBJECTIVE.items():
         assert data in SEARCH_OBJECTIVES[name].needs
