@@ -28,12 +28,12 @@ POOL_SCORE = "pool_agreement"
 REAL_SCORE = "agreement"
 
 SCORE_WORDS: Mapping[str, str] = {
-    POOL_SCORE: "agreement on the other trials' synthetic images",
-    "pool_kl": "KL on the other trials' synthetic images, negated",
-    "pool_ensemble": "agreement with all other students on the other trials' synthetic images",
+    POOL_SCORE: "agreement on the other trials' images",
+    "pool_kl": "KL on the other trials' images, negated",
+    "pool_ensemble": "agreement with the other students on these images",
     AUDIT_SCORE: "agreement on the audit set",
     "audit_kl": "KL on the audit set, negated",
-    "own_agreement": "agreement on the trial's own synthetic images",
+    "own_agreement": "agreement on the trial's own images",
     REAL_SCORE: "agreement on real images, without their labels",
 }
 """Scores that need no label, from the most to the least independent of a trial's own images. All

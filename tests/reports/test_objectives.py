@@ -308,7 +308,7 @@ def test_choice_is_judged_only_where_labels_had_no_part_in_it(
     if judged:
         text = text_of(html)
         assert f"choice without {'data' if objective == 'data_free' else 'labels'}" in text
-        assert re.search(r"decided 0\.70 -?\d\.\d\d to \d\.\d\d 0\.60 t0003", text)
+        assert re.search(r"decided 0\.70 -?\d\.\d\d to \d\.\d\d 0\.60 \d\.\d t0003", text)
         assert "The choice, t0003 86.0 %" in text
         assert "The best, t0001 88.0 %" in text
         assert "2.0 percentage points" in text
