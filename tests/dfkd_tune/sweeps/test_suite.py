@@ -237,7 +237,7 @@ def _run(file: Path) -> "subprocess.CompletedProcess[str]":
         [sys.executable, "-c", call, "suite", str(file)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
         check=False,
         env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
     )
