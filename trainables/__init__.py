@@ -17,7 +17,7 @@ from trainables._objectives import (
 )
 from trainables._pool import load_kept, save_kept, score_on_pool
 from trainables._ray import BUDGET, VALUE, WORST_VALUE, distil_trial, train_teacher
-from trainables._simulated import seconds_per_epoch, simulate_trial, simulated_trial
+from trainables._simulated import seconds_per_epoch, simulate_trial
 from trainables._teachers import (
     Teacher,
     TeacherConfig,
@@ -91,7 +91,6 @@ __all__ = [
     "score_teacher",
     "seconds_per_epoch",
     "simulate_trial",
-    "simulated_trial",
     "student_size",
     "teacher_hash",
     "teacher_network_config",

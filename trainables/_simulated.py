@@ -1,14 +1,10 @@
 """A trial that trains nothing: its values come from recorded learning curves."""
 
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.records import EpochRecord, RunFolder, Seconds, append_record, now
-from trainables._curves import CurveModel, read_curves
-from trainables._ray import BUDGET, VALUE
+from trainables._curves import CurveModel
 from trainables._trials import SupersededError
 
 
@@ -66,26 +62,3 @@ def simulate_trial(
         if epoch == schedule.total_epochs:
             folder.set_status("complete", reason="simulated its whole budget", error=None)
         yield row
-
-
-def simulated_trial(config: dict[str, Any]) -> None:
-    """Run one simulated trial inside Ray Tune.
-
-    Args:
-        config: `run`: path of the run folder; `trial`: name; `session`: id; `space`: the search
-            space; `curves`: path of recorded curves; `pause`: seconds after each epoch.
-    """
-    from ray import tune
-
-    run, model = (
-        RunFolder(Path(config["run"])),
-        CurveModel(config["space"], read_curves(Path(config["curves"]))),
-    )
-    try:
-        for row in simulate_trial(run, config["trial"], session=config["session"], model=model):
-            time.sleep(config["pause"])
-            if row.student_steps > 0:
-                told = {BUDGET: row.student_steps, "epoch": row.epoch, VALUE: row.value}
-                tune.report({**told, "lost": False})
-    except SupersededError:
-        return

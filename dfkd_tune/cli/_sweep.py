@@ -102,7 +102,9 @@ def sweep(
 
 def extend(
     run: Annotated[Path, typer.Argument(help="folder of a sweep", show_default=False)],
-    trials: Annotated[int, typer.Option(min=1, help="in all", show_default=False)],
+    trials: Annotated[
+        int, typer.Option(min=1, help="how many there are to be, in all", show_default=False)
+    ],
     address: Annotated[
         str | None, typer.Option(help="of a Ray cluster; one of our own by default")
     ] = None,
