@@ -24,7 +24,9 @@ def experiment_of_run(
     experiment = run.experiment()
     kind, written = run.run().kind, experiment.get("written")
     if kind != "sweep":
-        raise RunFolderError(f"{run.path} holds a {kind}, and only a sweep can be extended or confirmed")
+        raise RunFolderError(
+            f"{run.path} holds a {kind}, and only a sweep can be extended or confirmed"
+        )
     if not isinstance(written, dict):
         raise RunFolderError(
             f"{run.experiment_file} does not hold the experiment as written; go on by `dfkd-tune "
