@@ -33,12 +33,15 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
 ) -> None:
     """Measure on recorded curves how much sooner the search finds what random search finds."""
+    import optuna
+
     from dfkd_tune.cli._experiment import resolved_from
     from dfkd_tune.errors import UsageError
     from dfkd_tune.records import RunFolder
     from dfkd_tune.sweeps import epoch_progress, measure_efficiency
     from trainables import CurveModel, read_curves, recorded_curves, write_curves
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = make_console(as_json)
     resolved = resolved_from(experiment, trials=trials)
     if curves.is_dir():

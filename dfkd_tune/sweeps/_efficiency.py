@@ -17,13 +17,17 @@ RESAMPLES = 2000
 MORE_TRIALS = 4
 """How many times as many trials the search may begin: it stops most of them early."""
 
+APART = 1_000_000
+"""Between the seeds of the two searches: with the same seed, both would begin at the same points,
+and the search would meet the other's best one for nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeedEfficiency:
     """One seed's searches.
 
     Args:
-        seed: of both searches.
+        seed: of the random search; the search's own is another.
         random_best: the best complete trial's value after the random search's whole budget.
         search_best: after the same budget of the search.
         share: of the random search's budget after which the search had a complete trial as good;
@@ -76,13 +80,14 @@ def measure_efficiency(
 ) -> Efficiency:
     """Compare an experiment's search with random search at equal budget, on recorded curves.
 
-    Both begin with the experiment's first points. The random search trains as many trials as the
-    experiment says, each its whole budget; the search may use as many student steps as that.
+    Both begin with the experiment's first points, and draw what follows independently. The random
+    search trains as many trials as the experiment says, each its whole budget; the search may use
+    as many student steps as that.
 
     Args:
         resolved: the experiment.
         model: gives the values and seconds of trials.
-        seeds: of the searches.
+        seeds: of the random searches.
         workers: trials at once.
         progress: told the seeds done, and all.
     """
@@ -90,7 +95,8 @@ def measure_efficiency(
     found = []
     for done, seed in enumerate(seeds, start=1):
         plain = _with_search(random_search(resolved), {"seed": seed})
-        sought = _with_search(resolved, {"seed": seed, "trials": MORE_TRIALS * trials})
+        changes = {"seed": APART + seed, "trials": MORE_TRIALS * trials}
+        sought = _with_search(resolved, changes)
         budget = trials * resolved.base.schedule.total_student_steps
         random = _simulate(plain, model, workers, budget)
         search = _simulate(sought, model, workers, budget)
