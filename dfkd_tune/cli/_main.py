@@ -12,7 +12,7 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_group
 
 from dfkd_tune import __version__
-from dfkd_tune.cli import _compare, _inspect, _simulate, _suite, _sweep
+from dfkd_tune.cli import _compare, _dashboard, _inspect, _simulate, _suite, _sweep
 from dfkd_tune.errors import DfkdTuneError
 
 INTERRUPTED = 130
@@ -76,6 +76,7 @@ app.add_typer(
 )
 app.command()(_inspect.report)
 app.command()(_inspect.status)
+app.command()(_dashboard.dashboard)
 app.command("list")(_inspect.list_)
 app.command()(_inspect.show)
 app.command()(_inspect.doctor)

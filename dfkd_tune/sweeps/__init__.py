@@ -1,6 +1,7 @@
 """From an experiment file to a finished, resumable sweep."""
 
 from dfkd_tune.sweeps._again import experiment_of_run
+from dfkd_tune.sweeps._dashboard import dashboard_server, recorded_study
 from dfkd_tune.sweeps._distill import (
     Assignment,
     assignment_from_experiment,
@@ -63,6 +64,7 @@ __all__ = [
     "check_writable",
     "comparison_of_methods",
     "confirmation",
+    "dashboard_server",
     "ensure_audit",
     "environment",
     "epoch_progress",
@@ -78,6 +80,7 @@ __all__ = [
     "ranked_complete_trials",
     "ray_cluster",
     "read_experiment_file",
+    "recorded_study",
     "resolve_experiment",
     "resolve_suite",
     "run_distillation",

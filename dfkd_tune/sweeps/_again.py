@@ -25,7 +25,7 @@ def experiment_of_run(
     kind, written = run.run().kind, experiment.get("written")
     if kind != "sweep":
         raise RunFolderError(
-            f"{run.path} holds a {kind}, and only a sweep can be extended or confirmed"
+            f"{run.path} holds a {kind}, and this needs a sweep; give the folder of one"
         )
     if not isinstance(written, dict):
         raise RunFolderError(
