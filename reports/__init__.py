@@ -11,9 +11,11 @@ from reports.compute.leaderboard import LeaderboardRow
 from reports.compute.summary import Budgets, RunSummary
 from reports.files import ReportFiles, summarise, summarise_comparison, write_report
 from reports.tables import curves_table, trials_table
+from reports.tensorboard import EventFiles, export_tensorboard
 
 __all__ = [
     "Budgets",
+    "EventFiles",
     "Interval",
     "LeaderboardRow",
     "ReportFiles",
@@ -24,6 +26,7 @@ __all__ = [
     "VariantRow",
     "collect_run",
     "curves_table",
+    "export_tensorboard",
     "relative_accuracy_interval",
     "summarise",
     "summarise_comparison",

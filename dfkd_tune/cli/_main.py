@@ -75,6 +75,7 @@ app.add_typer(
     help="Train, evaluate or inspect a teacher.",
 )
 app.command()(_inspect.report)
+app.command()(_inspect.export)
 app.command()(_inspect.status)
 app.command()(_dashboard.dashboard)
 app.command("list")(_inspect.list_)
