@@ -1,7 +1,7 @@
 """What a search space is made of, and how Optuna walks through it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -198,6 +198,34 @@ class SearchSpace:
             _suggest(trial, dimension)
         return dict(trial.params)
 
+    def combinations(self) -> Iterator[dict[str, Value]]:
+        """Every point of a space of choices alone, each with what applies; the last varies first.
+
+        Raises:
+            SpaceError: if a dimension is a range; all are named.
+        """
+        problems = [
+            f"{d.name}: is a range, {d.range_text()}, and a grid needs {{choices: [...]}} or one "
+            f"value"
+            for d in self.dimensions
+            if d.kind != "choice"
+        ]
+        if problems:
+            raise SpaceError(problems)
+        return self._combinations({}, 0)
+
+    def _combinations(self, params: dict[str, Value], index: int) -> Iterator[dict[str, Value]]:
+        """Every way to go on from the parameters of the dimensions before this one."""
+        if index == len(self.dimensions):
+            yield params
+            return
+        dimension = self.dimensions[index]
+        if not self._applies(dimension, params):
+            yield from self._combinations(params, index + 1)
+            return
+        for value in dimension.choices:
+            yield from self._combinations({**params, dimension.name: value}, index + 1)
+
     def point(self, config: DistillationConfig) -> dict[str, Value]:
         """The parameters that stand for a configuration exactly.
 
@@ -252,8 +280,9 @@ class SearchSpace:
 
         Args:
             ranges: by name: `{low, high}` or `{choices}` narrows or widens, `{switch: false}` takes
-                the choice of 0 away; a plain value fixes. Choices of `method` also take away the
-                dimensions of the other methods.
+                the choice of 0 away; a plain value fixes. `{choices}` of a number searches these
+                alone, 0 only if it is among them. Choices of `method` also take away the dimensions
+                of the other methods.
 
         Raises:
             SpaceError: if a key is no dimension, or a range does not suit it; all are named.
@@ -302,13 +331,13 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
         if dimension.kind != "choice" and isinstance(given, str):
             raise ValueError(f"got {given!r}, not a number")
         return given
-    allowed = {"choices"} if dimension.kind == "choice" else {"low", "high"}
+    allowed = set() if dimension.kind == "choice" else {"low", "high"}
     if dimension.switch:
         allowed |= {"switch"}
-    unknown = sorted(set(given) - allowed)
-    if unknown or not given:
-        raise ValueError(f"got {dict(given)!r}; a {dimension.kind} takes {sorted(allowed)}")
-    if dimension.kind == "choice":
+    if set(given) != {"choices"} and (not given or set(given) - allowed):
+        either = f"{sorted(allowed)} or " if allowed else ""
+        raise ValueError(f"got {dict(given)!r}; a {dimension.kind} takes {either}['choices']")
+    if "choices" in given:
         choices = given["choices"]
         if not isinstance(choices, list) or not choices:
             raise ValueError(f"choices is {choices!r}; give a list of at least one value")
@@ -316,6 +345,8 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
             raise ValueError(f"choices {choices!r} may hold text and numbers only")
         if len({str(choice) for choice in choices}) < len(choices):
             raise ValueError(f"choices {choices!r} name a value twice")
+        if dimension.kind != "choice":
+            return _only(dimension, choices)
         beyond = [choice for choice in choices if choice not in dimension.choices]
         if dimension.key == METHOD_KEY and beyond:
             meant = did_you_mean(str(beyond[0]), [str(name) for name in dimension.choices])
@@ -337,6 +368,23 @@ def _with_range(dimension: Dimension, given: Any) -> Dimension | Value:
     if not isinstance(switch, bool):
         raise ValueError(f"switch is {switch!r}; give true (may also be 0) or false")
     return replace(dimension, low=low, high=high, switch=switch)
+
+
+def _only(dimension: Dimension, choices: list[Value]) -> Dimension:
+    """A number that is one of some instead of any within a range."""
+    numbers: list[Value] = []
+    for choice in choices:
+        if isinstance(choice, str) or not math.isfinite(choice):
+            raise ValueError(f"choices hold {choice!r}, not a finite number")
+        if dimension.kind == "int" and choice != int(choice):
+            raise ValueError(f"choices hold {choice!r}, not a whole number")
+        numbers.append(int(choice) if dimension.kind == "int" else float(choice))
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"choices {choices!r} name a value twice")
+    # What its scale was says nothing about these any more.
+    return replace(
+        dimension, kind="choice", choices=tuple(numbers), low=0.0, high=0.0, log=False, switch=False
+    )
 
 
 def get_key(config: DistillationConfig, key: str) -> Any:

@@ -61,7 +61,8 @@ def random_search(resolved: ResolvedExperiment) -> ResolvedExperiment:
     """The same experiment with every trial drawn at random and trained whole."""
     search = resolved.experiment.search
     scheduler = search.scheduler.model_copy(update={"name": "none"})
-    return _with_search(resolved, {"sampler": "random", "scheduler": scheduler})
+    changed = _with_search(resolved, {"sampler": "random", "scheduler": scheduler})
+    return replace(changed, grid=())
 
 
 def _with_search(resolved: ResolvedExperiment, changes: dict[str, object]) -> ResolvedExperiment:

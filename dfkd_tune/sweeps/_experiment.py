@@ -39,6 +39,7 @@ class ResolvedExperiment:
         space: with the experiment's ranges.
         first_points: the parameters that stand for the bases; empty where nothing is searched.
         warm_points: of finished sweeps, tried after these.
+        grid: of sampler grid: the parameters of every trial, those above first; else empty.
     """
 
     experiment: Experiment
@@ -48,6 +49,7 @@ class ResolvedExperiment:
     space: SearchSpace
     first_points: tuple[Mapping[str, Any], ...]
     warm_points: tuple[Mapping[str, Any], ...] = ()
+    grid: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def base(self) -> DistillationConfig:
@@ -182,9 +184,25 @@ def resolve_experiment(
         space=space,
         first_points=tuple(first_points),
     )
-    if not searched or not experiment.search.warm_start:
+    if not searched:
         return resolved
-    return replace(resolved, warm_points=_warm_points(resolved, where))
+    if experiment.search.warm_start:
+        resolved = replace(resolved, warm_points=_warm_points(resolved, where))
+    return _with_grid(resolved) if experiment.search.sampler == "grid" else resolved
+
+
+def _with_grid(resolved: ResolvedExperiment) -> ResolvedExperiment:
+    """The experiment with every combination, and with as many trials unless fewer were asked for.
+
+    The points that are tried first are combinations, too, and are not tried twice.
+    """
+    search = resolved.experiment.search
+    first = [*resolved.first_points, *resolved.warm_points]
+    grid = (*first, *(each for each in resolved.space.combinations() if each not in first))
+    asked = search.trials if "trials" in search.model_fields_set else len(grid)
+    search = search.model_copy(update={"trials": min(asked, len(grid))})
+    experiment = resolved.experiment.model_copy(update={"search": search})
+    return replace(resolved, experiment=experiment, grid=grid)
 
 
 def _warm_points(resolved: ResolvedExperiment, where: str) -> tuple[Mapping[str, Any], ...]:

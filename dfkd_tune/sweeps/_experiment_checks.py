@@ -1,17 +1,21 @@
 """What contradicts between the sections of an experiment, each of which is right by itself."""
 
 from collections.abc import Mapping
+from itertools import islice
 
 from pydantic import ValidationError
 
 from dfkd_tune.benchmarks import Benchmark
 from dfkd_tune.classifiers import TappedNetwork, build_classifier
 from dfkd_tune.distillation import DistillationConfig, build_generator
-from dfkd_tune.errors import DfkdTuneError, UsageError
+from dfkd_tune.errors import DfkdTuneError, SpaceError, UsageError
 from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._validation import validation_lines
 from search_spaces import METHOD_KEY, SearchSpace
 from trainables import SEARCH_OBJECTIVES, TeacherConfig, teacher_network_config
+
+MOST_COMBINATIONS = 10_000
+"""Of a grid: more trials than this are no plan."""
 
 
 def cross_checks(
@@ -41,6 +45,8 @@ def cross_checks(
         )
     problems += _teacher_problems(experiment, benchmark, bases, space)
     problems += _budget_problems(bases)
+    if space is not None and experiment.search.sampler == "grid":
+        problems += _grid_problems(space)
     for base in bases.values():
         problems += _schedule_problems(experiment, base)
         try:
@@ -63,6 +69,20 @@ def _budget_problems(bases: Mapping[str, DistillationConfig]) -> list[str]:
         for name, count in steps.items()
         if first is not None and count != steps[first]
     ]
+
+
+def _grid_problems(space: SearchSpace) -> list[str]:
+    """Whether all combinations can be tried."""
+    try:
+        count = sum(1 for _ in islice(space.combinations(), MOST_COMBINATIONS + 1))
+    except SpaceError as error:
+        return [f"space.ranges.{problem}" for problem in error.problems]
+    if count > MOST_COMBINATIONS:
+        return [
+            f"search.sampler: the grid has more than {MOST_COMBINATIONS:,} combinations; "
+            f"fix values in space.ranges, or choose another sampler"
+        ]
+    return []
 
 
 def _schedule_problems(experiment: Experiment, base: DistillationConfig) -> list[str]:

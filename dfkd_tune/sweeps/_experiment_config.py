@@ -23,7 +23,7 @@ class SpaceConfig(_Section):
 
 
 SchedulerName = Literal["asha", "hyperband", "median", "none"]
-SamplerName = Literal["tpe", "gp", "cmaes", "random"]
+SamplerName = Literal["tpe", "gp", "cmaes", "random", "grid"]
 
 
 class SchedulerConfig(_Section):
@@ -62,13 +62,15 @@ class SearchConfig(_Section):
     sampler: SamplerName = Field(
         default="tpe",
         description="tpe; gp: a Gaussian process; cmaes: CMA-ES, with choices drawn at random; "
-        "random",
+        "random; grid: every combination of choices",
     )
     startup_trials: int = Field(
         default=6, ge=0, description="drawn at random before the sampler learns"
     )
     scheduler: SchedulerConfig = SchedulerConfig()
-    trials: int = Field(default=20, ge=1)
+    trials: int = Field(
+        default=20, ge=1, description="of grid: all combinations by default, and never more"
+    )
     time_budget: str | None = Field(
         default=None,
         pattern=r"^[1-9]\d*[smh]$",

@@ -53,7 +53,8 @@ def sampler_for(
     """
     digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
     own_seed = int.from_bytes(digest[:4], "big") >> 1
-    if kind == "random":
+    # The points of a grid are given: nothing is left to draw.
+    if kind in ("random", "grid"):
         return optuna.samplers.RandomSampler(seed=own_seed)
     with warnings.catch_warnings():
         # `group` keeps conditional dimensions apart; it and the Gaussian process are marked so.
@@ -247,13 +248,16 @@ class RecordedSearch(RecordedTrials):
         resolved, search = self.resolved, self.resolved.experiment.search
         if len(self.study.trials) >= search.trials:
             return None
-        number = self.next_number
+        number, recipes = self.next_number, len(resolved.first_points)
+        given = resolved.grid or (*resolved.first_points, *resolved.warm_points)
+        if search.sampler == "grid" and number >= len(given):
+            return None
         self.study.sampler = sampler_for(search.sampler, search.seed, number, search.startup_trials)
-        given = (*resolved.first_points, *resolved.warm_points)
-        origin: TrialOrigin = "sampler"
         if number < len(given):
-            origin = "recipe" if number < len(resolved.first_points) else "warm_start"
             self.study.enqueue_trial(dict(given[number]))
+        origin: TrialOrigin = "sampler"
+        if number < recipes + len(resolved.warm_points):
+            origin = "recipe" if number < recipes else "warm_start"
         proposed = self.study.ask()
         parameters = resolved.space.ask(proposed)
         name = self.record(

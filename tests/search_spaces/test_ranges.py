@@ -1,6 +1,7 @@
 """Ranges of an experiment file in place of a space's own."""
 
 import math
+from itertools import product
 from typing import Any
 
 import optuna
@@ -58,6 +59,30 @@ def test_one_bound_alone_keeps_the_other() -> None:
 def test_choices_are_replaced() -> None:
     space = SPACE.with_ranges({WIDTH: {"choices": [8, 12]}})
     assert {params[WIDTH] for params in asks(space)} == {8, 12}
+
+
+def test_choices_of_a_number_are_asked_alone_and_of_its_kind() -> None:
+    space = SPACE.with_ranges({RATE: {"choices": [0.1, 1]}, SIZE: {"choices": [20.0, 50]}})
+    found = asks(space)
+    assert {params[RATE] for params in found} == {0.1, 1.0}
+    sizes = {params[SIZE] for params in found if SIZE in params}
+    assert sizes == {20, 50}
+    assert {type(size) for size in sizes} == {int}
+    assert dimension(space, RATE).range_text() == "0.1, 1.0"
+    assert space.point(BASE)[RATE] == BASE.student_optimiser.learning_rate
+
+
+def test_a_weight_of_choices_may_be_0_and_stands_for_its_switch_in_a_condition() -> None:
+    space = SPACE.with_ranges({f"{ADVERSARIAL}.weight": {"choices": [0, 0.5]}})
+    found = asks(space)
+    assert {params[f"{ADVERSARIAL}.weight"] for params in found} == {0.0, 0.5}
+    for params in found:
+        assert f"{ADVERSARIAL}.weight?" not in params
+        on = params[f"{ADVERSARIAL}.weight"] > 0
+        assert (f"{ADVERSARIAL}.divergence" in params) is on
+        config = space.configuration(BASE, params)
+        assert config.generator_objective.adversarial.weight == params[f"{ADVERSARIAL}.weight"]
+        assert space.point(config) == params
 
 
 def test_an_integer_range_gives_integers_with_both_ends() -> None:
@@ -152,7 +177,13 @@ def test_all_problems_are_named_at_once() -> None:
         (RATE, {"low": "a", "high": 1}, "not a number"),
         (RATE, {"low": True, "high": 2}, "not a number"),
         (RATE, {"low": 0.1, "high": None}, "not a number"),
-        (RATE, {"choices": [0.1, 0.2]}, "takes"),
+        (RATE, {"choices": [0.1, "fast"]}, "'fast', not a finite number"),
+        (RATE, {"choices": [0.1, math.inf]}, "not a finite number"),
+        (RATE, {"choices": [1, 1.0]}, "twice"),
+        (RATE, {"choices": []}, "at least one"),
+        (RATE, {"choices": [0.1], "low": 0.01}, "takes ['high', 'low'] or ['choices']"),
+        (SIZE, {"choices": [16, 20.5]}, "20.5, not a whole number"),
+        (f"{ADVERSARIAL}.weight", {"choices": [0, 1], "switch": True}, "takes"),
         (RATE, {"min": 0.1}, "takes"),
         (RATE, {"switch": False}, "takes"),
         (RATE, {}, "takes"),
@@ -200,3 +231,57 @@ def test_get_key_follows_dots() -> None:
     assert get_key(BASE, "student_objective.kd.temperature") == 4.0
     with pytest.raises(AttributeError):
         get_key(BASE, "student_objective.kd.heat")
+
+
+def test_combinations_are_the_product_without_what_does_not_apply() -> None:
+    """By hand: the embedding's size only with embed_concat, the divergence only with a weight."""
+    kinds, sizes, weights = ("one_hot_concat", "embed_concat"), (20, 30), (0.0, 0.5, 1.0)
+    divergences = ("js", "l1")
+    fixed = {
+        d.name: 1 if d.kind != "choice" else d.choices[0]
+        for d in SPACE.dimensions
+        if not d.key.startswith((ADVERSARIAL, "generator.conditioning", SIZE))
+    }
+    space = SPACE.with_ranges(
+        {
+            **fixed,
+            "generator.conditioning": {"choices": list(kinds)},
+            SIZE: {"choices": list(sizes)},
+            f"{ADVERSARIAL}.weight": {"choices": list(weights)},
+            f"{ADVERSARIAL}.divergence": {"choices": list(divergences)},
+        }
+    )
+    names = [d.name for d in space.dimensions]
+    assert set(names) == {
+        "generator.conditioning",
+        SIZE,
+        f"{ADVERSARIAL}.weight",
+        f"{ADVERSARIAL}.divergence",
+    }
+    expected = []
+    for kind, size, weight, divergence in product(kinds, sizes, weights, divergences):
+        point = {"generator.conditioning": kind, f"{ADVERSARIAL}.weight": weight}
+        if kind == "embed_concat":
+            point[SIZE] = size
+        if weight > 0:
+            point[f"{ADVERSARIAL}.divergence"] = divergence
+        if point not in expected:
+            expected.append(point)
+    found = list(space.combinations())
+    assert len(found) == len(expected) == (1 + 2) * (1 + 2 * 2)
+    assert sorted(map(str, found)) == sorted(
+        str({name: point[name] for name in names if name in point}) for point in expected
+    )
+    # Every one is a point of the space that Optuna takes as it is.
+    for point in found:
+        study = optuna.create_study()
+        study.enqueue_trial(point)
+        assert space.ask(study.ask()) == point
+
+
+def test_ranges_have_no_combinations() -> None:
+    with pytest.raises(SpaceError) as caught:
+        SPACE.with_ranges({RATE: {"choices": [0.1]}}).combinations()
+    named = {line.split(":")[0] for line in caught.value.problems}
+    assert named == {d.name for d in SPACE.dimensions if d.kind != "choice" and d.name != RATE}
+    assert all("needs {choices: [...]} or one value" in line for line in caught.value.problems)
