@@ -6,14 +6,22 @@ render (HTML) and tables (CSV, JSON).
 
 from reports.collect import RunData, TrialData, collect_run
 from reports.compute.accuracy import Interval, relative_accuracy_interval
+from reports.compute.baseline import BaselineComparison
 from reports.compute.comparison import Spread, VariantRow
 from reports.compute.leaderboard import LeaderboardRow
 from reports.compute.summary import Budgets, RunSummary
-from reports.files import ReportFiles, summarise, summarise_comparison, write_report
+from reports.files import (
+    ReportFiles,
+    summarise,
+    summarise_baseline,
+    summarise_comparison,
+    write_report,
+)
 from reports.tables import curves_table, trials_table
 from reports.tensorboard import EventFiles, export_tensorboard
 
 __all__ = [
+    "BaselineComparison",
     "Budgets",
     "EventFiles",
     "Interval",
@@ -29,6 +37,7 @@ __all__ = [
     "export_tensorboard",
     "relative_accuracy_interval",
     "summarise",
+    "summarise_baseline",
     "summarise_comparison",
     "trials_table",
     "write_report",

@@ -9,6 +9,7 @@ from typing import Any
 from dfkd_tune.errors import UsageError
 from dfkd_tune.records import write_bytes_atomically, write_json
 from reports.collect import RunData, collect_run
+from reports.compute.baseline import BaselineComparison, compare_baseline
 from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.reproduction import best_trial
 from reports.compute.summary import RunSummary, summarise_run
@@ -63,6 +64,18 @@ def summarise_comparison(run: Path) -> tuple[VariantRow, ...]:
         RunFolderError: if the path is no run folder of a known version.
     """
     return compare_variants(collect_run(run))
+
+
+def summarise_baseline(run: Path) -> BaselineComparison | None:
+    """A sweep against its random baseline; None where that has not begun.
+
+    Args:
+        run: the sweep's folder, beside which the baseline's is.
+
+    Raises:
+        RunFolderError: if the path is no run folder of a known version.
+    """
+    return compare_baseline(collect_run(run))
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> ReportFiles:
@@ -149,6 +162,10 @@ def _run_content(run: RunData) -> dict[str, Any]:
     content["selection"] = run.selection.model_dump(mode="json") if run.selection else None
     content["problems"] = list(run.problems)
     # Of a comparison: every variant over its seeds.
+    baseline = compare_baseline(run)
+    content["baseline"] = None
+    if baseline is not None:
+        content["baseline"] = {**asdict(baseline), "verdict": baseline.verdict}
     content["comparison"] = [row.as_json() for row in compare_variants(run)]
     return {key: _plain(content[key]) for key in sorted(content)}
 

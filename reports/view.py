@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reports.collect import RunData
+from reports.compute.baseline import BaselineComparison, compare_baseline
 from reports.compute.caveats import caveats
 from reports.compute.choice import ChoiceQuality, choice_quality
 from reports.compute.comparison import VariantRow, compare_variants, confirmed_run
@@ -31,6 +32,7 @@ from reports.compute.training import (
 from reports.facts import Fact, facts
 from reports.figures import (
     Figure,
+    baseline_figure,
     comparison_figure,
     curves_figure,
     entropy_figure,
@@ -77,6 +79,7 @@ class RunView:
         objective: the words for its search objective.
         facts: the headline numbers of its verdict.
         history: of the search.
+        baseline: the search against random search at equal budget; None where there is none.
         choice: how good a choice without labels was; None where that cannot be told.
         published: what others published on the benchmark; None where nothing is known.
         confirms: the sweep whose best configurations these are; None for any other run.
@@ -97,6 +100,7 @@ class RunView:
     objective: ObjectiveWords
     facts: tuple[Fact, ...]
     history: tuple[HistoryPoint, ...]
+    baseline: BaselineComparison | None
     choice: ChoiceQuality | None
     published: PublishedComparison | None
     confirms: str | None
@@ -141,6 +145,9 @@ def view_run(run: RunData, anchor: str) -> RunView:
         figures.append(entropy_figure(inside.losses, inside.trial))
     if inside is not None and any(v is not None for v in inside.watch.feature_distance):
         figures.append(watch_figure(inside.watch, inside.trial))
+    baseline = compare_baseline(run)
+    if baseline is not None:
+        figures.append(baseline_figure(baseline, words.value))
     comparison = compare_variants(run)
     if comparison:
         figures.append(comparison_figure(comparison))
@@ -153,6 +160,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         objective=words,
         facts=facts(summary, comparison),
         history=history,
+        baseline=baseline,
         choice=choice_quality(run),
         published=compare_published(run),
         confirms=confirmed_run(run),

@@ -108,7 +108,7 @@ def confirm_run(
     resolved = experiment_of_run(
         folder,
         trials=len(folder.trial_folders()),
-        confirmed=name or f"{folder.path.name}-confirmed",
+        beside=name or f"{folder.path.name}-confirmed",
     )
     ranked = [choice.folder for choice in ranked_complete_trials(folder)][:top]
     if not ranked:

@@ -22,10 +22,13 @@ def dashboard(
     ] = "127.0.0.1",
 ) -> None:
     """Show a sweep's trials in optuna-dashboard, as its records are now, until Ctrl-C."""
+    import optuna
+
     from dfkd_tune.records import RunFolder
     from dfkd_tune.sweeps import dashboard_server, recorded_study
 
     console = make_console()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = recorded_study(RunFolder.open(run))
     with dashboard_server(study, host, port) as server:
         console.print(

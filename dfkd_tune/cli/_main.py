@@ -62,6 +62,7 @@ def _teacher_commands() -> MutableMapping[str, Any]:
 
 app.command()(_sweep.sweep)
 app.command()(_sweep.extend)
+app.command()(_sweep.baseline)
 app.command()(_sweep.distill)
 app.command()(_suite.suite)
 app.command()(_compare.ablate)

@@ -1,9 +1,10 @@
-"""`sweep` and `distill`.
+"""`sweep`, `extend`, `baseline` and `distill`.
 
 A command imports what it needs when it is called, so that `--help` need not wait for PyTorch and
 Ray.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -125,6 +126,54 @@ def extend(
         dry_run=dry_run,
         as_json=as_json,
     )
+
+
+def baseline(
+    run: Annotated[Path, typer.Argument(help="folder of a finished sweep", show_default=False)],
+    name: Annotated[
+        str | None, typer.Option(help="of the new run beside it; RUN-random by default")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="of a Ray cluster; one of our own by default")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
+    dry_run: Annotated[bool, typer.Option(help="check everything and show the plan only")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search at random with the budget of a finished sweep, and compare the two."""
+    from dfkd_tune.records import RunFolder
+    from dfkd_tune.sweeps import random_baseline
+    from reports import summarise_baseline, write_report
+
+    console = make_console(as_json)
+    resolved = random_baseline(RunFolder.open(run), name)
+    code = 0
+    try:
+        _search(
+            resolved,
+            console,
+            address=address,
+            resume="auto",
+            retry_failed=retry_failed,
+            dry_run=dry_run,
+            as_json=as_json,
+            print_it=False,
+        )
+    except typer.Exit as ended:
+        # Some trials failed, or a person ended it: the two are compared as far as they are.
+        code = ended.exit_code
+    if not dry_run:
+        files = write_report([run])
+        found = summarise_baseline(run)
+        if as_json:
+            compared = None if found is None else {**asdict(found), "verdict": found.verdict}
+            print_json({"baseline": compared, "report": str(files.html)})
+        else:
+            words = "nothing to compare yet" if found is None else found.verdict
+            console.print(words, style="bold", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"report: {short(files.html)}", highlight=False, soft_wrap=True)
+    if code:
+        raise typer.Exit(code)
 
 
 def _search(

@@ -1,6 +1,7 @@
 """From an experiment file to a finished, resumable sweep."""
 
 from dfkd_tune.sweeps._again import experiment_of_run
+from dfkd_tune.sweeps._baseline import random_baseline
 from dfkd_tune.sweeps._dashboard import dashboard_server, recorded_study
 from dfkd_tune.sweeps._distill import (
     Assignment,
@@ -77,6 +78,7 @@ __all__ = [
     "package_version",
     "prepare_environment",
     "prepare_images",
+    "random_baseline",
     "ranked_complete_trials",
     "ray_cluster",
     "read_experiment_file",

@@ -7,14 +7,15 @@ from dfkd_tune.sweeps._experiment_file import override
 
 
 def experiment_of_run(
-    run: RunFolder, *, trials: int, confirmed: str | None = None
+    run: RunFolder, *, trials: int, beside: str | None = None
 ) -> ResolvedExperiment:
     """The experiment of a sweep, checked whole again.
 
     Args:
         run: its folder, where it is now.
         trials: in all, so that the same call goes on where it was ended.
-        confirmed: name of the run beside it that confirms its best; the experiment is then its.
+        beside: name of another run beside it, for which the experiment is: one that confirms its
+            best, or its random baseline. It begins from no other sweep.
 
     Raises:
         RunFolderError: if the folder is of no sweep, has more trials than that, or does not hold
@@ -41,13 +42,12 @@ def experiment_of_run(
     raw = override(
         written,
         {
-            "name": confirmed or run.path.name,
+            "name": beside or run.path.name,
             "storage": str(run.path.absolute().parent),
             # As it was found then: its paths are whole.
             "benchmark": experiment["benchmark_config"],
             "search.trials": trials,
-            # Nothing is proposed any more, so that its sources need not be there.
-            "search.warm_start": None if confirmed is None else [],
+            "search.warm_start": None if beside is None else [],
         },
     )
     return resolve_experiment(raw, str(run.experiment_file))

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,6 +41,7 @@ class ResolvedExperiment:
         first_points: the parameters that stand for the bases; empty where nothing is searched.
         warm_points: of finished sweeps, tried after these.
         grid: of sampler grid: the parameters of every trial, those above first; else empty.
+        baseline_of: the folder of the sweep whose random baseline this is; None for any other.
     """
 
     experiment: Experiment
@@ -50,6 +52,7 @@ class ResolvedExperiment:
     first_points: tuple[Mapping[str, Any], ...]
     warm_points: tuple[Mapping[str, Any], ...] = ()
     grid: tuple[Mapping[str, Any], ...] = ()
+    baseline_of: Path | None = None
 
     @property
     def base(self) -> DistillationConfig:
@@ -84,7 +87,11 @@ class ResolvedExperiment:
     def record(self) -> dict[str, Any]:
         """What `experiment.json` holds."""
         dump = self.experiment.model_dump(mode="json")
+        baseline: dict[str, Any] = {}
+        if self.baseline_of is not None:
+            baseline = {"baseline_of": self.baseline_of.name, "equal_budget": self._budget()}
         return {
+            **baseline,
             **dump,
             "benchmark": self.benchmark.name,
             "benchmark_config": self.benchmark.config.model_dump(mode="json"),
@@ -105,6 +112,17 @@ class ResolvedExperiment:
                 }
                 for dimension in self.space.dimensions
             ],
+        }
+
+    def _budget(self) -> dict[str, Any]:
+        """What a search may spend, and by which rules it is saved."""
+        search = self.experiment.search
+        return {
+            "trials": search.trials,
+            "student_steps_per_trial": self.base.schedule.total_student_steps,
+            "scheduler": search.scheduler.model_dump(mode="json"),
+            "grace_student_steps": self.grace_student_steps,
+            "seed": search.seed,
         }
 
     @property

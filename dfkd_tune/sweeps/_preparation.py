@@ -10,7 +10,7 @@ from rich.console import Console
 from dfkd_tune.benchmarks import Benchmark
 from dfkd_tune.classifiers import TrainingProgress
 from dfkd_tune.errors import ResourceError
-from dfkd_tune.records import RunFolder
+from dfkd_tune.records import RunFolder, copy_file_atomically
 from dfkd_tune.sweeps._epochs import epoch_progress
 from trainables import (
     AuditConfig,
@@ -124,6 +124,16 @@ def teacher_on_cluster(
             f"same command"
         )
     return teacher
+
+
+def share_audit(source: RunFolder, run: RunFolder) -> None:
+    """Give a run the audit set of another one with the same teacher, unless it has its own."""
+    cards = [folder.teacher_card() for folder in (source, run)]
+    same = all(cards) and len({card.weights_sha256 for card in cards if card}) == 1
+    if run.audit_images.is_file() or not same or not source.audit_images.is_file():
+        return
+    copy_file_atomically(source.audit_card_file, run.audit_card_file)
+    copy_file_atomically(source.audit_images, run.audit_images)
 
 
 def ensure_audit(

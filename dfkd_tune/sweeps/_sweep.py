@@ -30,6 +30,7 @@ from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, usable_cpus
 from dfkd_tune.sweeps._preparation import (
     ensure_audit,
     prepare_images,
+    share_audit,
     teacher_on_cluster,
     teacher_with_progress,
 )
@@ -108,9 +109,10 @@ def run_sweep(
         identity = f"{identity}-{comparison.identity_hash()}"
     check_resume(path, identity, kind, resume)
     teacher = _own_teacher(RunFolder(path), resolved)
-    if teacher is None and comparison is not None and comparison.source is not None:
-        # What is confirmed was searched with this one.
-        teacher = _own_teacher(RunFolder(comparison.source), resolved)
+    source = comparison.source if comparison is not None else resolved.baseline_of
+    if teacher is None and source is not None:
+        # What is confirmed, or compared with, was searched with this one.
+        teacher = _own_teacher(RunFolder(source), resolved)
     if teacher is None:
         teacher = _prepared_teacher(resolved, console, address)
         _check_same_teacher(RunFolder(path), teacher)
@@ -142,6 +144,8 @@ def run_sweep(
         )
         if resolved.objective.name == "data_free":
             audit, cache = experiment.search.audit, experiment.kept_in
+            if source is not None:
+                share_audit(RunFolder(source), run)
             ensure_audit(run, resolved.benchmark, audit, cache, console)
         try:
             work = _Work(

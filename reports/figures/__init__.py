@@ -6,6 +6,7 @@ same for text and grid. Shapes and dashes tell the roles apart without colour.
 """
 
 from reports.figures.base import Figure
+from reports.figures.baseline import baseline_figure
 from reports.figures.comparison import comparison_figure
 from reports.figures.search import curves_figure, history_figure
 from reports.figures.training import (
@@ -17,6 +18,7 @@ from reports.figures.training import (
 
 __all__ = [
     "Figure",
+    "baseline_figure",
     "comparison_figure",
     "curves_figure",
     "entropy_figure",

@@ -23,15 +23,18 @@ from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import EpochRecord, RunFolder, read_lines
 from dfkd_tune.sweeps import (
     assignment_from_run,
+    audit_cache,
     confirmation,
     experiment_of_run,
     first_difference,
+    random_baseline,
     ranked_complete_trials,
     run_distillation,
+    teacher_cache,
 )
 from dfkd_tune.sweeps._experiment import resolve_experiment
 from dfkd_tune.sweeps._search import rebuild_study
-from reports import collect_run, summarise, write_report
+from reports import collect_run, summarise, summarise_baseline, write_report
 from reports.compute.choice import choice_quality
 
 pytestmark = pytest.mark.sweep
@@ -149,7 +152,7 @@ def test_without_data_the_students_answers_on_one_anothers_images_choose(
     (storage / "teachers").unlink(missing_ok=True)
     ranked_now = [choice.folder for choice in ranked_complete_trials(run)][:2]
     comparison = confirmation(run, ranked_now, 2)
-    resolved = experiment_of_run(run, trials=4, confirmed="free-confirmed")
+    resolved = experiment_of_run(run, trials=4, beside="free-confirmed")
     confirmed = sweep(resolved, comparison=comparison).run
     trials = [folder.trial() for folder in confirmed.trial_folders()]
     first, second = (folder.name for folder in ranked_now)
@@ -186,6 +189,30 @@ def test_without_data_the_students_answers_on_one_anothers_images_choose(
     ranked = sorted(run.trial_folders(), key=lambda f: -(f.epochs()[-1].value or 0))
     others = [f.trial().parameters for f in ranked if f.trial().parameters != records[0].parameters]
     assert records[1].parameters == others[0]
+
+    # Its random baseline, with its own teacher and audit set where the caches have gone.
+    for cache in (teacher_cache(storage), audit_cache(storage)):
+        shutil.rmtree(cache)
+    chance = sweep(random_baseline(second)).run
+    assert not teacher_cache(storage).exists()
+    assert not audit_cache(storage).exists()
+    assert (chance.path.name, chance.experiment()["baseline_of"]) == ("warm-random", "warm")
+    for file in ("teacher/weights.safetensors", "audit/card.json", "audit/images.safetensors"):
+        assert (chance.path / file).read_bytes() == (second.path / file).read_bytes()
+    rows = [
+        [(f.trial().origin, f.trial().parameters, f.epochs()[-1].value) for f in r.trial_folders()]
+        for r in (second, chance)
+    ]
+    assert rows[0][0] == rows[1][0]
+    assert [origin for origin, _, _ in rows[1]] == ["recipe", "sampler"]
+    found = summarise_baseline(second.path)
+    assert found is not None
+    assert found.equal_steps == 2 * 36
+    for path, trials in zip((found.search, found.baseline), rows, strict=True):
+        best = path.best_within(found.equal_steps)
+        assert best is not None
+        assert best.value == max(value or 0.0 for _, _, value in trials)
+    assert "Against random search" in write_report([second.path]).html.read_text("utf-8")
 
 
 def test_diverged_and_failed_trials_end_alone(

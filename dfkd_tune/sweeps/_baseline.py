@@ -1,0 +1,41 @@
+"""The random baseline of a sweep: what chance finds with the same budget."""
+
+from dataclasses import replace
+
+from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records import FINAL_STATES, RunFolder
+from dfkd_tune.sweeps._again import experiment_of_run
+from dfkd_tune.sweeps._experiment import ResolvedExperiment
+
+
+def random_baseline(run: RunFolder, name: str | None = None) -> ResolvedExperiment:
+    """The experiment of a finished sweep with its points drawn at random.
+
+    Equal are the space, the recipe as the first trial, the objective, the teacher and its audit
+    set, the number of trials, the budget of each, the scheduler and the seed. What the sweep knew
+    from finished ones is left out, and so is its time budget.
+
+    Args:
+        run: the sweep's folder.
+        name: of the baseline's run, beside it; the sweep's and `-random` by default.
+
+    Raises:
+        RunFolderError: if the folder is of no sweep, of one that has not ended, or of a random one.
+    """
+    folders = run.trial_folders()
+    resolved = experiment_of_run(
+        run, trials=max(1, len(folders)), beside=name or f"{run.path.name}-random"
+    )
+    search = resolved.experiment.search
+    if search.sampler == "random":
+        raise RunFolderError(f"the trials of {run.path} were drawn at random themselves")
+    unfinished = sum(folder.status().state not in FINAL_STATES for folder in folders)
+    if unfinished or not folders:
+        what = f"{unfinished} of its {len(folders)} trials" if folders else "all of its trials"
+        raise RunFolderError(
+            f"{run.path} has {what} still to train; let the sweep end first, so that its budget "
+            f"is known"
+        )
+    search = search.model_copy(update={"sampler": "random", "time_budget": None})
+    experiment = resolved.experiment.model_copy(update={"search": search})
+    return replace(resolved, experiment=experiment, grid=(), baseline_of=run.path.absolute())
