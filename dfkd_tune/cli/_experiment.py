@@ -10,7 +10,7 @@ from rich.console import Console
 from dfkd_tune.cli._output import command_line, say_how_to_go_on
 from dfkd_tune.distillation import METHODS
 from dfkd_tune.errors import CollapsedError, DfkdTuneError, DivergedError, UsageError
-from dfkd_tune.records import EpochRecord, RunFolder
+from dfkd_tune.records import COST_WORDS, EpochRecord, RunFolder
 from dfkd_tune.sweeps import (
     Assignment,
     ResolvedExperiment,
@@ -39,6 +39,7 @@ def resolved_from(
     cpus_per_trial: int | None = None,
     seed: int | None = None,
     time_budget: str | None = None,
+    against: str | None = None,
     warm_start: Sequence[Path] | None = None,
     searched: bool = True,
 ) -> ResolvedExperiment:
@@ -64,6 +65,7 @@ def resolved_from(
             "search.seed": seed,
             "settings.seed": seed,
             "search.time_budget": time_budget,
+            "search.against": against,
             "search.warm_start": [str(path) for path in warm_start] if warm_start else None,
         },
     )
@@ -76,18 +78,22 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
     running = f"on the cluster at {address}, which is asked at the start"
     if address in (None, "local"):
         running = str(allot(experiment.resources, usable_cpus(), gpu_count()))
-    schedule = resolved.base.schedule
+    schedule, search = resolved.base.schedule, experiment.search
+    trial = f"{schedule.total_student_steps} student steps in {schedule.total_epochs} epochs"
+    if search.scheduler.name != "none":
+        trial += f"; may be stopped after {resolved.grace_student_steps}"
+    weighed = {} if search.against is None else {"weighed against": COST_WORDS[search.against]}
     return {
         "run folder": str(experiment.storage.absolute() / experiment.name),
         "benchmark": resolved.benchmark.title,
         "method": ", ".join(f"{name} ({METHODS[name].source})" for name in resolved.bases),
-        "trials": experiment.search.trials,
+        "trials": search.trials,
         "running": running,
-        "a trial": f"{schedule.total_student_steps} student steps in {schedule.total_epochs} "
-        f"epochs; may be stopped after {resolved.grace_student_steps}",
+        "a trial": trial,
         **_searched(resolved),
         **_warm(resolved),
         "chosen by": resolved.objective.words,
+        **weighed,
     }
 
 

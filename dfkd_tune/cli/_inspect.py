@@ -13,7 +13,7 @@ from dfkd_tune.cli._output import make_console, print_json, print_table
 from dfkd_tune.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-Kind = Literal["methods", "benchmarks", "generators", "students", "spaces"]
+Kind = Literal["methods", "benchmarks", "generators", "students", "spaces", "samplers"]
 
 
 def report(

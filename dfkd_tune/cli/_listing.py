@@ -16,7 +16,7 @@ def listed(kind: str) -> list[dict[str, Any]]:
     """What an experiment can name.
 
     Args:
-        kind: methods, benchmarks, generators, students or spaces.
+        kind: methods, benchmarks, generators, students, spaces or samplers.
 
     Returns:
         One mapping per name; all have the same keys.
@@ -51,6 +51,14 @@ def listed(kind: str) -> list[dict[str, Any]]:
         ]
     if kind == "students":
         return [_student_row(name) for name in CLASSIFIERS]
+    if kind == "samplers":
+        # Loads Ray, for which the other lists need not wait.
+        from dfkd_tune.sweeps import SAMPLERS
+
+        return [
+            {"sampler": name, "what": sampler.what, "search.against": sampler.against}
+            for name, sampler in SAMPLERS.items()
+        ]
     return [
         {
             "space": space.name,

@@ -44,6 +44,11 @@ def simulate(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = make_console(as_json)
     resolved = resolved_from(experiment, trials=trials)
+    if resolved.experiment.search.against is not None:
+        raise UsageError(
+            f"{experiment}: search.against: how soon a search finds the best is told by one "
+            f"number; take it out"
+        )
     if curves.is_dir():
         known = tuple(recorded_curves(RunFolder.open(curves)))
         if not known:

@@ -50,6 +50,10 @@ def sweep(
     resume: ResumeOption = "auto",
     retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
     time_budget: Annotated[str | None, typer.Option(help="such as 90s, 30m, 2h")] = None,
+    against: Annotated[
+        Literal["parameters", "macs", "latency", "training_seconds"] | None,
+        typer.Option(help="a cost to weigh the search objective against"),
+    ] = None,
     warm_start: Annotated[
         list[Path] | None,
         typer.Option(help="folder of a finished sweep whose best points are tried first"),
@@ -83,6 +87,7 @@ def sweep(
         cpus_per_trial=cpus_per_trial,
         seed=seed,
         time_budget=time_budget,
+        against=against,
         warm_start=warm_start,
     )
     finished = _search(

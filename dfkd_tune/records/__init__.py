@@ -35,6 +35,14 @@ Accuracies are fractions in [0, 1]; relative accuracies are percent; times are U
 """
 
 from dfkd_tune.records._audit import AuditCard
+from dfkd_tune.records._pareto import (
+    COST_WORDS,
+    CostName,
+    ParetoPoint,
+    ParetoSet,
+    pareto_points,
+    trial_cost,
+)
 from dfkd_tune.records._pool import FEWEST_TRIALS, PoolRecord
 from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
@@ -67,15 +75,19 @@ from dfkd_tune.records._writing import (
 from dfkd_tune.records._yardsticks import YardsticksRecord
 
 __all__ = [
+    "COST_WORDS",
     "FEWEST_TRIALS",
     "FINAL_STATES",
     "LOST_STATES",
     "SCHEMA_VERSION",
     "AuditCard",
+    "CostName",
     "EpochRecord",
     "ErrorRecord",
     "HeldOutAgreement",
     "NetworkSize",
+    "ParetoPoint",
+    "ParetoSet",
     "PoolRecord",
     "Record",
     "RestoreRecord",
@@ -97,8 +109,10 @@ __all__ = [
     "append_record",
     "copy_file_atomically",
     "now",
+    "pareto_points",
     "read_lines",
     "read_record",
+    "trial_cost",
     "write_bytes_atomically",
     "write_json",
     "write_record",

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from dfkd_tune.records._pareto import ParetoSet
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 
 
@@ -57,6 +58,9 @@ class SelectionRecord(Record):
     pool_agreement: float | None = Field(
         default=None,
         description="with the teacher on the other trials' images; where it decided",
+    )
+    pareto_set: ParetoSet | None = Field(
+        default=None, description="where the search weighed its objective against a cost"
     )
     validation: dict[str, float] = Field(description="scores of the student at its last epoch")
     teacher_validation_accuracy: float | None = Field(

@@ -13,7 +13,7 @@ from dfkd_tune.sweeps._distill import (
 from dfkd_tune.sweeps._efficiency import Efficiency, measure_efficiency
 from dfkd_tune.sweeps._epochs import epoch_progress
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, resolve_experiment
-from dfkd_tune.sweeps._experiment_config import Experiment
+from dfkd_tune.sweeps._experiment_config import SAMPLERS, Experiment
 from dfkd_tune.sweeps._experiment_file import override, read_experiment_file
 from dfkd_tune.sweeps._folder import Resume, check_writable
 from dfkd_tune.sweeps._given import (
@@ -46,6 +46,7 @@ from dfkd_tune.sweeps._validation import validation_lines
 from dfkd_tune.sweeps._yardsticks import measure_yardsticks
 
 __all__ = [
+    "SAMPLERS",
     "Allotment",
     "Assignment",
     "Comparison",

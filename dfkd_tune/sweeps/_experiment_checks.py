@@ -9,7 +9,9 @@ from dfkd_tune.benchmarks import Benchmark
 from dfkd_tune.classifiers import TappedNetwork, build_classifier
 from dfkd_tune.distillation import DistillationConfig, build_generator
 from dfkd_tune.errors import DfkdTuneError, SpaceError, UsageError
-from dfkd_tune.sweeps._experiment_config import Experiment
+from dfkd_tune.records import COST_WORDS
+from dfkd_tune.sweeps._experiment_config import SAMPLERS, Experiment
+from dfkd_tune.sweeps._nsga2 import FEWEST_PARENTS
 from dfkd_tune.sweeps._validation import validation_lines
 from search_spaces import METHOD_KEY, SearchSpace
 from trainables import SEARCH_OBJECTIVES, TeacherConfig, teacher_network_config
@@ -43,6 +45,7 @@ def cross_checks(
             f" images, and benchmark '{benchmark.name}' has {benchmark.data}; take it out or give "
             f"the images"
         )
+    problems += _cost_problems(experiment, space)
     problems += _teacher_problems(experiment, benchmark, bases, space)
     problems += _budget_problems(bases)
     if space is not None and experiment.search.sampler == "grid":
@@ -56,6 +59,52 @@ def cross_checks(
         if space is not None:
             problems += _choice_problems(space, base)
     return problems
+
+
+def _cost_problems(experiment: Experiment, space: SearchSpace | None) -> list[str]:
+    """Whether the sampler and the scheduler can weigh a cost, and whether the cost differs."""
+    search = experiment.search
+    sampler, scheduler = search.sampler, search.scheduler.name
+    if search.against is None:
+        if SAMPLERS[sampler].against == "needed":
+            return [
+                f"search.sampler: {sampler} weighs the search objective against a cost; give "
+                f"search.against, or another sampler"
+            ]
+        return []
+    problems = []
+    if SAMPLERS[sampler].against == "not possible":
+        others = [name for name, each in SAMPLERS.items() if each.against != "not possible"]
+        problems.append(
+            f"search.sampler: {sampler} follows one number, and search.against makes two of it; "
+            f"give {', '.join(others)}, or take search.against out"
+        )
+    if scheduler != "none":
+        problems.append(
+            f"search.scheduler.name: {scheduler} stops trials by the search objective alone, so "
+            f"that cheap students would never end; set it to none, or take search.against out"
+        )
+    if sampler == "nsga2" and search.startup_trials < FEWEST_PARENTS:
+        problems.append(
+            f"search.startup_trials: {search.startup_trials} trials are no generation of nsga2; "
+            f"give at least {FEWEST_PARENTS}"
+        )
+    if space is not None and search.against != "training_seconds" and not _sizes_differ(space):
+        problems.append(
+            f"search.against: all trials have one student, so {COST_WORDS[search.against]} are the "
+            f"same for all; let student.architecture or student.width be searched, or take "
+            f"search.against out"
+        )
+    return problems
+
+
+def _sizes_differ(space: SearchSpace) -> bool:
+    """Whether the space searches over the student's network."""
+    return any(
+        dimension.key.startswith("student.")
+        and (dimension.kind != "choice" or len(dimension.choices) > 1)
+        for dimension in space.dimensions
+    )
 
 
 def _budget_problems(bases: Mapping[str, DistillationConfig]) -> list[str]:

@@ -1,11 +1,14 @@
 """An experiment as it is written: the sections of its file."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dfkd_tune.benchmarks import BenchmarkConfig
+from dfkd_tune.records import CostName
 from trainables import AuditConfig, ObjectiveName, SavingConfig, TeacherConfig
 
 
@@ -23,7 +26,37 @@ class SpaceConfig(_Section):
 
 
 SchedulerName = Literal["asha", "hyperband", "median", "none"]
-SamplerName = Literal["tpe", "gp", "cmaes", "random", "grid"]
+SamplerName = Literal["tpe", "gp", "cmaes", "nsga2", "random", "grid"]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A way to propose trials.
+
+    Args:
+        what: it is, for people.
+        against: whether it can weigh the search objective against a cost, or always does.
+    """
+
+    what: str
+    against: Literal["possible", "needed", "not possible"] = "possible"
+
+
+SAMPLERS: Mapping[SamplerName, Sampler] = {
+    "tpe": Sampler("tree-structured Parzen estimator"),
+    "gp": Sampler("Gaussian process"),
+    "cmaes": Sampler(
+        "CMA-ES over the numbers that all complete trials have; draws the rest at random",
+        "not possible",
+    ),
+    "nsga2": Sampler(
+        "NSGA-II over what all complete trials have, in generations of startup_trials; draws the "
+        "rest at random",
+        "needed",
+    ),
+    "random": Sampler("random search"),
+    "grid": Sampler("every combination of choices"),
+}
 
 
 class SchedulerConfig(_Section):
@@ -59,13 +92,20 @@ class SearchConfig(_Section):
         "by default the first of these that the data allow",
     )
     audit: AuditConfig = Field(default=AuditConfig(), description="for data_free")
+    against: CostName | None = Field(
+        default=None,
+        description="a cost to weigh the objective against: parameters, macs, latency, "
+        "training_seconds",
+    )
     sampler: SamplerName = Field(
         default="tpe",
         description="tpe; gp: a Gaussian process; cmaes: CMA-ES, with choices drawn at random; "
-        "random; grid: every combination of choices",
+        "nsga2: NSGA-II, with a cost; random; grid: every combination of choices",
     )
     startup_trials: int = Field(
-        default=6, ge=0, description="drawn at random before the sampler learns"
+        default=6,
+        ge=0,
+        description="drawn at random before the sampler learns; of nsga2 a generation",
     )
     scheduler: SchedulerConfig = SchedulerConfig()
     trials: int = Field(
@@ -81,6 +121,17 @@ class SearchConfig(_Section):
         default=(), description="folders of finished sweeps, whose best points are tried first"
     )
     warm_points: int = Field(default=3, ge=1, description="of all these together, at most")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_budgets_with_a_cost(cls, given: Any) -> Any:
+        """With a cost no trial is stopped early by default: it would be stopped by value alone."""
+        if not isinstance(given, Mapping) or given.get("against") is None:
+            return given
+        scheduler = given.get("scheduler", {})
+        if not isinstance(scheduler, Mapping) or "name" in scheduler:
+            return given
+        return {**given, "scheduler": {**scheduler, "name": "none"}}
 
 
 class ResourcesConfig(_Section):

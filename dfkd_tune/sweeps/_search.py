@@ -5,26 +5,33 @@ that could disagree with them after a crash.
 """
 
 import hashlib
+import json
+import math
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 from ray.tune.search import Searcher
 from typing_extensions import override
 
 from dfkd_tune.distillation import DistillationConfig
+from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import (
     FINAL_STATES,
     LOST_STATES,
+    CostName,
     ErrorRecord,
+    NetworkSize,
     RunFolder,
     TrialFolder,
     TrialOrigin,
     TrialRecord,
     now,
+    trial_cost,
     write_record,
 )
 from dfkd_tune.sweeps._cma import RecordedCma
@@ -32,6 +39,7 @@ from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._experiment_config import SamplerName, SchedulerName
 from dfkd_tune.sweeps._given import GivenTrial
 from dfkd_tune.sweeps._machine import Allotment
+from dfkd_tune.sweeps._nsga2 import RecordedNsga2
 from dfkd_tune.sweeps._scheduler import STOPPED_BY
 from search_spaces import SearchSpace
 from trainables import VALUE, student_size
@@ -49,7 +57,7 @@ def sampler_for(
         kind: as in an experiment file.
         seed: of the search.
         number: of the trial that is proposed.
-        startup: trials drawn at random before the sampler learns.
+        startup: trials drawn at random before the sampler learns; of nsga2 a generation.
     """
     digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
     own_seed = int.from_bytes(digest[:4], "big") >> 1
@@ -63,25 +71,48 @@ def sampler_for(
             return optuna.samplers.GPSampler(seed=own_seed, n_startup_trials=startup)
         if kind == "cmaes":
             return RecordedCma(own_seed, startup)
+        if kind == "nsga2":
+            return RecordedNsga2(own_seed, startup)
         return optuna.samplers.TPESampler(
             seed=own_seed, n_startup_trials=startup, multivariate=True, group=True
         )
 
 
+class BareTrials(optuna.storages.InMemoryStorage):
+    """Keeps nothing that samplers note beside trials, since no record holds it.
+
+    Of a running trial, TPE and the Gaussian process note also the values that it was never asked
+    for. After a restart they would propose otherwise.
+    """
+
+    @override
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """See the class."""
+
+
 def rebuild_study(
-    run: RunFolder, space: SearchSpace
+    run: RunFolder, space: SearchSpace, against: CostName | None = None
 ) -> tuple[optuna.Study, dict[str, optuna.Trial]]:
     """Make the Optuna study of a run folder's trials, numbers equal to theirs.
 
-    Complete trials are COMPLETE with their last value. Stopped ones are PRUNED with their
-    intermediate values; diverged and collapsed ones are PRUNED without, which ranks them last.
-    Failed ones are FAIL. Unfinished ones are RUNNING with their parameters.
+    Complete trials are COMPLETE with their last value, and their cost where there is one. Stopped
+    ones are PRUNED with their intermediate values, which Optuna has no place for beside a cost;
+    diverged and collapsed ones are PRUNED without, which ranks them last. Failed ones are FAIL.
+    Unfinished ones are RUNNING with their parameters.
+
+    Args:
+        run: the run folder.
+        space: that its trials were drawn from.
+        against: the cost that is minimised beside the search objective; None for none.
 
     Returns:
         The study, and the unfinished trials by name.
     """
     live: dict[str, optuna.Trial] = {}
-    study = optuna.create_study(direction="maximize")
+    directions = [StudyDirection.MAXIMIZE]
+    if against is not None:
+        directions.append(StudyDirection.MINIMIZE)
+    study = optuna.create_study(directions=directions, storage=BareTrials())
     distributions = space.distributions()
     for folder in run.trial_folders():
         record, state = folder.trial(), folder.status().state
@@ -90,7 +121,6 @@ def rebuild_study(
             live[folder.name] = study.ask()
             space.ask(live[folder.name])
             continue
-        values = intermediate_values(folder)
         optuna_state = {
             "complete": OptunaState.COMPLETE,
             "stopped": OptunaState.PRUNED,
@@ -103,11 +133,35 @@ def rebuild_study(
                 state=optuna_state,
                 params=record.parameters,
                 distributions={key: distributions[key] for key in record.parameters},
-                value=values[max(values)] if state == "complete" else None,
-                intermediate_values={} if state in LOST_STATES else values,
+                values=end_values(folder, against) if state == "complete" else None,
+                intermediate_values={}
+                if state in LOST_STATES or against is not None
+                else intermediate_values(folder),
             )
         )
     return study, live
+
+
+def end_values(folder: TrialFolder, against: CostName | None) -> list[float]:
+    """What Optuna hears of a complete trial: its last value, and its cost where there is one.
+
+    The cost comes as its logarithm: samplers measure distances, and half the parameters are as far
+    from a large student as from a small one.
+
+    Raises:
+        RunFolderError: if the cost was not recorded.
+    """
+    values = intermediate_values(folder)
+    last = values[max(values)]
+    if against is None:
+        return [last]
+    cost = trial_cost(against, folder.trial(), folder.epochs())
+    if cost is None or cost <= 0:
+        raise RunFolderError(
+            f"{folder.path} records no {against}, against which this search weighs its trials; "
+            f"begin a new run"
+        )
+    return [last, math.log10(cost)]
 
 
 def intermediate_values(folder: TrialFolder) -> dict[int, float]:
@@ -145,6 +199,11 @@ class RecordedTrials(Searcher):
         numbers = [folder.trial().number for folder in run.trial_folders()]
         self.next_number = max(numbers, default=-1) + 1
         self.names: dict[str, str] = {}
+        self.sizes: dict[str, NetworkSize] = {}
+        for folder in run.trial_folders():
+            trial = folder.trial()
+            network = _network_key(trial.configuration.get("student"), trial.threads)
+            self.sizes.setdefault(network, trial.student_size)
 
     def propose(self) -> str | None:
         """Record a new trial and give its name; None where there is none left."""
@@ -186,17 +245,20 @@ class RecordedTrials(Searcher):
         """Write a trial's folder; gives its name."""
         number, self.next_number = self.next_number, self.next_number + 1
         folder = self.run.trial_folder(f"t{number:04d}")
+        configuration, threads = config.model_dump(mode="json"), self.allotment.cpus
+        network = _network_key(configuration["student"], threads)
+        if network not in self.sizes:
+            inputs = self.resolved.benchmark.inputs
+            self.sizes[network] = student_size(config.student, inputs, threads=threads)
         record = TrialRecord(
             trial=folder.name,
             number=number,
             origin=origin,
             parameters=dict(parameters),
-            configuration=config.model_dump(mode="json"),
-            student_size=student_size(
-                config.student, self.resolved.benchmark.inputs, threads=self.allotment.cpus
-            ),
+            configuration=configuration,
+            student_size=self.sizes[network],
             total_student_steps=config.schedule.total_student_steps,
-            threads=self.allotment.cpus,
+            threads=threads,
             device=self.allotment.device,
             variant=variant,
             created=now(),
@@ -240,7 +302,8 @@ class RecordedSearch(RecordedTrials):
         self, run: RunFolder, resolved: ResolvedExperiment, session: str, allotment: Allotment
     ) -> None:
         super().__init__(run, resolved, session, allotment)
-        self.study, self.live = rebuild_study(run, resolved.space)
+        self.against = resolved.experiment.search.against
+        self.study, self.live = rebuild_study(run, resolved.space, self.against)
 
     @override
     def propose(self) -> str | None:
@@ -272,15 +335,20 @@ class RecordedSearch(RecordedTrials):
     def hear(self, folder: TrialFolder) -> None:
         """Tell the study how a trial ended."""
         trial, state = self.live.pop(folder.name), folder.status().state
-        values = intermediate_values(folder)
         if state == "complete":
-            self.study.tell(trial, values[max(values)])
+            self.study.tell(trial, end_values(folder, self.against))
         elif state == "failed":
             self.study.tell(trial, state=OptunaState.FAIL)
         else:
-            for step, value in values.items() if state == "stopped" else ():
-                trial.report(value, step)
+            if state == "stopped" and self.against is None:
+                for step, value in intermediate_values(folder).items():
+                    trial.report(value, step)
             self.study.tell(trial, state=OptunaState.PRUNED)
+
+
+def _network_key(student: Any, threads: int) -> str:
+    """One network has one size: measured again, its latency would be another number."""
+    return json.dumps([student, threads], sort_keys=True)
 
 
 class GivenTrials(RecordedTrials):

@@ -13,13 +13,19 @@ from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.evaluation import held_out_agreement, paired_outcome, predict_stored
 from dfkd_tune.records import (
+    COST_WORDS,
     FEWEST_TRIALS,
+    CostName,
     HeldOutAgreement,
+    ParetoPoint,
+    ParetoSet,
     RunFolder,
     SelectionRecord,
     TestOutcome,
     TrialFolder,
     now,
+    pareto_points,
+    trial_cost,
     write_record,
 )
 from dfkd_tune.sweeps._epochs import epoch_progress
@@ -32,7 +38,7 @@ from trainables import (
     score_on_pool,
 )
 
-TIES = "ties by agreement with the teacher, then fewer parameters, then the earlier trial"
+TIES = "agreement with the teacher, then fewer parameters, then the earlier trial"
 
 
 POOL_WORDS = (
@@ -40,16 +46,34 @@ POOL_WORDS = (
 )
 
 
-def selection_rule(objective: SearchObjective, *, pooled: bool) -> str:
+def selection_rule(
+    objective: SearchObjective, *, pooled: bool, against: CostName | None = None
+) -> str:
     """The rule of selection in words.
 
     Args:
         objective: of the search.
         pooled: whether the students' answers on one another's images decide.
+        against: the cost that the search weighs; so that the choice is one that no trial surpasses.
     """
-    if pooled:
-        return f"highest {POOL_WORDS}, at the last epoch; ties by the search objective; {TIES}"
-    return f"highest {objective.words} at the last epoch among complete trials; {TIES}"
+    ties = [] if against is None else [f"lower cost ({COST_WORDS[against]})"]
+    ties += ["the search objective"] if pooled else []
+    decides = (
+        f"highest {POOL_WORDS}, at the last epoch"
+        if pooled
+        else f"highest {objective.words} at the last epoch among complete trials"
+    )
+    return f"{decides}; ties by {', then '.join([*ties, TIES])}"
+
+
+def run_against(run: RunFolder) -> CostName | None:
+    """The cost that a run's search weighs its objective against; None for none.
+
+    Raises:
+        RunFolderError: if the experiment cannot be read.
+    """
+    known: CostName | None = run.experiment().get("search", {}).get("against")
+    return known
 
 
 def ensure_pool(run: RunFolder, benchmark: Benchmark, console: Console) -> None:
@@ -91,11 +115,13 @@ class Choice:
         folder: of the trial.
         candidates: complete trials that were compared.
         pool_agreement: what decided, where the students' answers on one another's images did.
+        point: what decided and the cost; None where the search weighs none, or it is not known.
     """
 
     folder: TrialFolder
     candidates: int
     pool_agreement: float | None
+    point: ParetoPoint | None
 
 
 def _pool_agreement(run: RunFolder, trials: Sequence[TrialFolder]) -> Mapping[str, float]:
@@ -119,24 +145,46 @@ def ranked_complete_trials(run: RunFolder) -> list[Choice]:
     agreement = "audit_agreement" if data_free else "agreement"
     complete = [f for f in run.trial_folders() if f.status().state == "complete"]
     pooled = _pool_agreement(run, complete) if data_free else {}
+    against = run_against(run)
     candidates = []
     for folder in complete:
-        record, last = folder.trial(), folder.epochs()[-1]
+        record, epochs = folder.trial(), folder.epochs()
+        last = epochs[-1]
         if last.value is None:
             continue
+        decides = pooled.get(folder.name, last.value)
+        cost = None if against is None else trial_cost(against, record, epochs)
         rank = (
-            pooled.get(folder.name, 0.0),
+            decides,
+            -(cost or 0.0),
             last.value,
             last.validation.get(agreement, 0.0),
             -record.student_size.parameters,
             -record.number,
         )
-        candidates.append((rank, folder))
+        point = None
+        if cost is not None:
+            point = ParetoPoint(trial=folder.name, value=decides, cost=cost)
+        candidates.append((rank, folder, point))
     candidates.sort(key=lambda candidate: candidate[0], reverse=True)
     return [
-        Choice(folder=folder, candidates=len(candidates), pool_agreement=pooled.get(folder.name))
-        for _, folder in candidates
+        Choice(
+            folder=folder,
+            candidates=len(candidates),
+            pool_agreement=pooled.get(folder.name),
+            point=point,
+        )
+        for _, folder, point in candidates
     ]
+
+
+def _pareto_set(run: RunFolder, ranked: Sequence[Choice]) -> ParetoSet | None:
+    """The complete trials that no other surpasses; None where the search weighs no cost."""
+    against = run_against(run)
+    if against is None:
+        return None
+    points = pareto_points(choice.point for choice in ranked if choice.point is not None)
+    return ParetoSet(against=against, points=points)
 
 
 def select(
@@ -152,10 +200,11 @@ def select(
     Raises:
         RunFolderError: if no trial is complete.
     """
-    chosen = best_complete_trial(run)
+    ranked = ranked_complete_trials(run)
     card = run.teacher_card()
-    if chosen is None or card is None:
+    if not ranked or card is None:
         raise RunFolderError(f"{run.path} has no complete trial to select")
+    chosen = ranked[0]
     folder, candidates = chosen.folder, chosen.candidates
     student_sha256 = file_sha256(folder.student_weights)
     before = run.selection()
@@ -174,8 +223,11 @@ def select(
         evaluations = sum(bool(each.epochs()) for each in run.trial_folders())
     record = SelectionRecord(
         trial=folder.name,
-        rule=selection_rule(objective, pooled=chosen.pool_agreement is not None),
+        rule=selection_rule(
+            objective, pooled=chosen.pool_agreement is not None, against=run_against(run)
+        ),
         pool_agreement=chosen.pool_agreement,
+        pareto_set=_pareto_set(run, ranked),
         objective=objective.name,
         candidates=candidates,
         value=last.value,

@@ -38,6 +38,7 @@ def output(
         ("benchmarks", "benchmark", set(BENCHMARKS)),
         ("students", "student", set(CLASSIFIERS)),
         ("spaces", "space", set(SPACES)),
+        ("samplers", "sampler", {"tpe", "gp", "cmaes", "nsga2", "random"}),
     ],
 )
 def test_lists(output: Any, kind: str, key: str, expected: set[str]) -> None:
@@ -83,8 +84,18 @@ def test_a_dry_run_writes_nothing(output: Any, tiny: dict[str, Any], tmp_path: P
     file.write_text(yaml.safe_dump({**tiny, "storage": str(tmp_path / "runs")}))
     plan = json.loads(output("sweep", file, "--dry-run", "--json", "--trials", "7"))
     assert plan["trials"] == 7
-    assert "36 student steps" in plan["a trial"]
+    assert "36 student steps in 6 epochs; may be stopped after 6" in plan["a trial"]
+    assert "weighed against" not in plan
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_says_what_is_weighed(output: Any, tiny: dict[str, Any], tmp_path: Path) -> None:
+    del tiny["search"]["scheduler"]
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**tiny, "storage": str(tmp_path / "runs")}))
+    plan = json.loads(output("sweep", file, "--dry-run", "--json", "--against", "macs"))
+    assert plan["weighed against"] == "MACs"
+    assert plan["a trial"] == "36 student steps in 6 epochs"
 
 
 def test_a_dry_run_measures_images_of_ones_own_and_writes_nothing(

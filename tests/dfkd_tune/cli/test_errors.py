@@ -218,3 +218,13 @@ def test_debug_shows_the_traceback(command: Any, tmp_path: Path) -> None:
     code, text = command("report", tmp_path, debug=True)
     assert code == 1
     assert "Traceback" in text
+
+
+def test_a_cost_and_what_does_not_go_with_it(command: Any, experiment: Any, tmp_path: Path) -> None:
+    path = experiment(search={"trials": 2})
+    says(command("sweep", path, "--dry-run", "--against", "size"), 2, "--against", "'size'", "macs")
+    asha = experiment(search={"scheduler": {"name": "asha"}})
+    outcome = command("sweep", asha, "--dry-run", "--against", "parameters")
+    says(outcome, 2, "search.scheduler.name: asha", "set it to none")
+    weighed = experiment(search={"against": "parameters"})
+    says(command("simulate", weighed, "--curves", tmp_path), 2, "search.against", "take it out")

@@ -257,3 +257,63 @@ def test_what_is_not_searched_may_lie_outside_the_ranges_and_is_fixed_as_they_sa
     assert resolved.base.student.width == 0.3
     assert resolved.first_points == ()
     assert ablation(resolved, 1).trials[0].configuration.generator.width == 7
+
+
+def test_with_a_cost_no_trial_is_stopped_early_unless_said(tiny: dict[str, Any]) -> None:
+    tiny["search"] = {"against": "macs", "scheduler": {"grace_epochs": 2}}
+    search = resolve_experiment(tiny, "my.yaml").experiment.search
+    assert (search.against, search.scheduler.name, search.sampler) == ("macs", "none", "tpe")
+    del tiny["search"]["against"]
+    assert resolve_experiment(tiny, "my.yaml").experiment.search.scheduler.name == "asha"
+
+
+def test_a_cost_decides_which_run_it_is(tiny: dict[str, Any]) -> None:
+    tiny["search"] = {"scheduler": {"name": "none"}}
+    plain = resolve_experiment(tiny, "my.yaml").identity_hash()
+    hashes = {plain}
+    for against in ("parameters", "macs"):
+        tiny["search"]["against"] = against
+        hashes.add(resolve_experiment(tiny, "my.yaml").identity_hash())
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"sampler": "nsga2"}, "search.sampler: nsga2 weighs the search objective against a cost"),
+        (
+            {"against": "macs", "sampler": "cmaes"},
+            "search.sampler: cmaes follows one number, and search.against makes two of it; give "
+            "tpe, gp, nsga2, random",
+        ),
+        *(
+            (
+                {"against": "macs", "scheduler": {"name": name}},
+                f"search.scheduler.name: {name} stops trials by the search objective alone",
+            )
+            for name in ("asha", "hyperband", "median")
+        ),
+        (
+            {"against": "macs", "sampler": "nsga2", "startup_trials": 1},
+            "search.startup_trials: 1 trials are no generation of nsga2; give at least 2",
+        ),
+        ({"against": "size"}, "search.against: Input should be 'parameters', 'macs', 'latency'"),
+        ({"agianst": "macs"}, "search.agianst: unknown key; did you mean 'against'?"),
+    ],
+)
+def test_what_does_not_go_with_a_cost_is_said_in_one_line(
+    tiny: dict[str, Any], search: dict[str, Any], said: str
+) -> None:
+    tiny["search"] = search
+    text = message(tiny)
+    assert said in text
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("against", ["parameters", "macs", "latency"])
+def test_a_cost_that_is_the_same_for_all_is_refused(tiny: dict[str, Any], against: str) -> None:
+    tiny["search"] = {"against": against}
+    tiny["space"]["ranges"]["student.width"] = {"choices": [0.25]}
+    assert "search.against: all trials have one student" in message(tiny)
+    tiny["search"] = {"against": "training_seconds"}
+    resolve_experiment(tiny, "my.yaml")

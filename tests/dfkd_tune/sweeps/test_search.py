@@ -1,5 +1,6 @@
 """Optuna behind Ray: what it is told, what it proposes, and what survives a restart."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 import run_folders as folders
 from optuna.trial import TrialState
 
+from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records import write_record
 from dfkd_tune.sweeps import Allotment, ResolvedExperiment, resolve_experiment
 from dfkd_tune.sweeps._search import RecordedSearch, rebuild_study
 
@@ -172,6 +175,143 @@ def test_a_proposal_depends_on_seed_number_and_history_alone(
     once = propose(tmp_path / "once", restart=False)
     assert propose(tmp_path / "restarted", restart=True) == once
     assert len({str(parameters) for parameters in once}) == 6
+
+
+def two_at_once(path: Path, resolved: ResolvedExperiment, *, restart: bool) -> list[Any]:
+    """Six trials, of which the next begins before the last has ended; gives their parameters."""
+    run = folders.empty_run(path)
+    search = new_search(path, resolved)
+    given: dict[str, str] = {}
+    for i in range(8):
+        if restart:
+            # A new start hands out the unfinished trials first.
+            search = new_search(path, resolved)
+            given = {name: f"{i}-{name}" for name in given}
+            for name, trial_id in given.items():
+                config = search.suggest(trial_id)
+                assert config is not None
+                assert config["trial"] == name
+        if i < 6:
+            config = search.suggest(str(i))
+            assert config is not None
+            given[config["trial"]] = str(i)
+        if i > 0 and given:
+            name, trial_id = next(iter(given.items()))
+            del given[name]
+            folder = run.trial_folder(name)
+            folders.add_epochs(folder, [(0.3 * i) % 1.0], 36)
+            folders.end(folder, "complete")
+            search.on_trial_complete(trial_id, {})
+    assert states(search) == [TrialState.COMPLETE] * 6
+    return [f.trial().parameters for f in run.trial_folders()]
+
+
+NARROW = {
+    "generator.conditioning": "embed_concat",
+    "generator.label_embedding_size": 50,
+    "generator.width": 8,
+    "generator_objective.preset_label.weight": 1.0,
+    "generator_objective.bn_statistics.weight": 1.0,
+    "generator_objective.activation.weight": 0.0,
+    "generator_objective.information_entropy.weight": 0.0,
+    "generator_objective.adversarial.weight": 0.0,
+    "student_objective.kd.temperature": 4.0,
+    "student_objective.preset_label.weight": 0.5,
+    "student_objective.attention_transfer.weight": 10.0,
+}
+"""Few values to search: the Gaussian process takes seconds for a proposal of many."""
+
+
+@pytest.mark.parametrize(
+    ("sampler", "against", "fixed"),
+    [
+        ("tpe", None, {}),
+        ("cmaes", None, {}),
+        ("tpe", "parameters", {}),
+        ("nsga2", "macs", {}),
+        ("nsga2", "training_seconds", NARROW),
+        ("gp", "parameters", NARROW),
+        ("random", "latency", {}),
+    ],
+)
+def test_a_rebuilt_study_proposes_the_same_with_two_trials_at_once(
+    tmp_path: Path, tiny: dict[str, Any], sampler: str, against: str | None, fixed: dict[str, Any]
+) -> None:
+    startup = 4 if sampler == "gp" else 2
+    tiny["search"] = {
+        "trials": 6,
+        "against": against,
+        "sampler": sampler,
+        "startup_trials": startup,
+        "scheduler": {"name": "none"},
+    }
+    tiny["space"]["ranges"] |= fixed
+    resolved = resolve_experiment(tiny, "tiny.yaml")
+    whole = two_at_once(tmp_path / "whole", resolved, restart=False)
+    assert two_at_once(tmp_path / "restarted", resolved, restart=True) == whole
+    assert len({str(parameters) for parameters in whole}) == 6
+
+
+def test_optuna_hears_value_and_cost_of_complete_trials_alone(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    tiny["search"] |= {"against": "parameters", "scheduler": {"name": "none"}}
+    resolved = resolve_experiment(tiny, "tiny.yaml")
+    run = folders.empty_run(tmp_path)
+    search = new_search(tmp_path, resolved)
+    for i, state in enumerate(("complete", "stopped", "diverged", "failed")):
+        search.suggest(str(i))
+        folder = run.trial_folder(f"t{i:04d}")
+        folders.add_epochs(folder, [0.5, 0.4], 18)
+        folders.end(folder, state)
+        search.on_trial_complete(str(i), {}, error=state == "failed")
+    parameters = run.trial_folder("t0000").trial().student_size.parameters
+    for each in (search, new_search(tmp_path, resolved)):
+        assert [d.name for d in each.study.directions] == ["MAXIMIZE", "MINIMIZE"]
+        assert states(each) == [
+            TrialState.COMPLETE,
+            TrialState.PRUNED,
+            TrialState.PRUNED,
+            TrialState.FAIL,
+        ]
+        first, *others = each.study.trials
+        assert first.values == pytest.approx([0.4, math.log10(parameters)])
+        assert all(trial.values is None for trial in others)
+        assert [trial.number for trial in each.study.best_trials] == [0]
+
+
+def test_one_network_has_one_latency(tmp_path: Path, resolved: ResolvedExperiment) -> None:
+    run = folders.empty_run(tmp_path)
+    search = new_search(tmp_path, resolved)
+    for i in range(3):
+        search.suggest(str(i))
+    for _ in range(3):
+        # Another start measures none of them again.
+        new_search(tmp_path, resolved).propose()
+    sizes: dict[str, set[Any]] = {}
+    for folder in run.trial_folders():
+        record = folder.trial()
+        sizes.setdefault(str(record.configuration["student"]), set()).add(
+            (record.student_size.parameters, record.student_size.latency_ms)
+        )
+    assert len(run.trial_folders()) == 6
+    assert {len(each) for each in sizes.values()} == {1}
+    assert len({each for found in sizes.values() for each in found}) == len(sizes) == 2
+
+
+def test_a_trial_without_the_cost_is_named(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    tiny["search"] |= {"against": "latency", "scheduler": {"name": "none"}}
+    resolved = resolve_experiment(tiny, "tiny.yaml")
+    run = folders.empty_run(tmp_path)
+    new_search(tmp_path, resolved).propose()
+    folder = run.trial_folder("t0000")
+    record = folder.trial()
+    size = record.student_size.model_copy(update={"latency_ms": None})
+    write_record(folder.trial_file, record.model_copy(update={"student_size": size}))
+    folders.add_epochs(folder, [0.5], 36)
+    folders.end(folder, "complete")
+    with pytest.raises(RunFolderError, match="t0000 records no latency"):
+        new_search(tmp_path, resolved)
 
 
 def test_an_unfinished_trial_keeps_its_parameters_on_a_rebuild(

@@ -141,3 +141,67 @@ def test_a_search_that_peeks_counts_every_trial_that_met_the_test_split(run: Run
     assert record.trial == "t0000"
     assert record.test_evaluations == 2
     assert "test split" in record.rule
+
+
+def weigh(run: RunFolder, objective: str, against: str) -> None:
+    write_json(run.experiment_file, {"search": {"objective": objective, "against": against}})
+
+
+def sized(folder: TrialFolder, parameters: int) -> TrialFolder:
+    record = folder.trial()
+    size = record.student_size.model_copy(update={"parameters": parameters})
+    write_record(folder.trial_file, record.model_copy(update={"student_size": size}))
+    return folder
+
+
+def test_a_weighed_search_records_what_no_trial_surpasses(
+    run: RunFolder, benchmark: Benchmark
+) -> None:
+    weigh(run, "val_real", "parameters")
+    pairs = ((0.7, 50), (0.9, 900), (0.9, 300), (0.6, 80), (0.7, 50), (0.99, 10), (0.1, 20))
+    for value, parameters in pairs:
+        sized(add(run, 0.3, value), parameters)
+    run.trial_folder("t0005").set_status("stopped")
+    record = select(run, benchmark, SEARCH_OBJECTIVES["val_real"], "s")
+    # Of equal values the cheaper one is chosen, so that the choice is of the set.
+    assert record.trial == "t0002"
+    assert "ties by lower cost (parameters), then agreement" in record.rule
+    assert record.candidates == 6
+    assert record.pareto_set is not None
+    assert record.pareto_set.against == "parameters"
+    found = [(p.trial, p.value, p.cost) for p in record.pareto_set.points]
+    assert found == [
+        ("t0006", 0.1, 20),
+        ("t0000", 0.7, 50),
+        ("t0004", 0.7, 50),
+        ("t0002", 0.9, 300),
+    ]
+    assert run.selection() == record
+
+
+def test_without_data_what_chooses_is_weighed(run: RunFolder, benchmark: Benchmark) -> None:
+    """The audit set, which only guided the search, would give another set."""
+    weigh(run, "data_free", "training_seconds")
+    for amount, value, more in ((0.5, 0.9, 0), (0.001, 0.6, 2), (0.3, 0.7, 1)):
+        add_epochs(add(run, amount, value), [value] * more, 10)
+    ensure_pool(run, benchmark, QUIET)
+    record = select(run, benchmark, SEARCH_OBJECTIVES["data_free"], "s")
+    pool = run.pool()
+    assert pool is not None
+    scores = pool.scores(pool.agreement)
+    assert record.pareto_set is not None
+    found = [(p.trial, p.value, p.cost) for p in record.pareto_set.points]
+    # The worst took one second, the middle one two, the best three.
+    assert found == [
+        ("t0000", scores["t0000"], 1.0),
+        ("t0002", scores["t0002"], 2.0),
+        ("t0001", scores["t0001"], 3.0),
+    ]
+    assert record.trial == "t0001"
+    assert "ties by lower cost (training seconds), then the search objective, then" in record.rule
+
+
+def test_a_search_of_one_number_has_no_set(run: RunFolder, benchmark: Benchmark) -> None:
+    write_json(run.experiment_file, {"search": {"objective": "val_real"}})
+    add(run, 0.3, 0.5)
+    assert select(run, benchmark, SEARCH_OBJECTIVES["val_real"], "s").pareto_set is None

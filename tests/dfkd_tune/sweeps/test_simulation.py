@@ -111,6 +111,24 @@ def test_every_sampler_goes_on_after_a_restart(
     assert {folder.status().state for folder in run.trial_folders()} == {"complete"}
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_with_a_cost_a_killed_search_goes_on_as_if_it_never_was(
+    raw: dict[str, Any], tmp_path: Path, sampler: str
+) -> None:
+    """By one worker, so that the history is the same: ten trials, a new start, ten more."""
+    raw["search"] |= {"sampler": sampler, "against": "parameters", "trials": 20}
+    raw["search"]["scheduler"] = {"name": "none"}
+    _, whole = simulate(raw, tmp_path / "whole", workers=1)
+    raw["search"]["trials"] = 10
+    simulate(raw, tmp_path / "parts", workers=1)
+    raw["search"]["trials"] = 20
+    _, parts = simulate(raw, tmp_path / "parts", workers=1)
+    found = [[f.trial().parameters for f in run.trial_folders()] for run in (whole, parts)]
+    assert found[0] == found[1]
+    assert len(found[0]) == 20
+    assert {folder.status().state for folder in parts.trial_folders()} == {"complete"}
+
+
 @pytest.mark.parametrize(("sampler", "trials"), [("tpe", 30), ("gp", 16), ("cmaes", 60)])
 def test_samplers_learn(raw: dict[str, Any], tmp_path: Path, sampler: str, trials: int) -> None:
     """Their later trials are better than those drawn at random, on an easy slope."""
