@@ -10,6 +10,7 @@ from reports.compute.baseline import BaselineComparison
 from reports.compute.comparison import Spread, VariantRow
 from reports.compute.leaderboard import LeaderboardRow
 from reports.compute.summary import Budgets, RunSummary
+from reports.compute.trade_off import TradeOff, WeighedTrial
 from reports.files import (
     ReportFiles,
     summarise,
@@ -30,8 +31,10 @@ __all__ = [
     "RunData",
     "RunSummary",
     "Spread",
+    "TradeOff",
     "TrialData",
     "VariantRow",
+    "WeighedTrial",
     "collect_run",
     "curves_table",
     "export_tensorboard",

@@ -73,6 +73,30 @@ def milliseconds(value: float | None, missing: str = MISSING) -> str:
     return missing if value is None else f"{value:.3g}{SPACE}ms"
 
 
+def cost(value: float, against: str) -> str:
+    """Write what a trial costs; counts without saying of what.
+
+    Args:
+        value: parameters, MACs, milliseconds or seconds.
+        against: which of them, as in an experiment file.
+    """
+    match against:
+        case "latency":
+            return milliseconds(value)
+        case "training_seconds":
+            return duration(value)
+        case "macs":
+            return quantity(round(value))
+        case _:
+            return whole(round(value))
+
+
+def cost_in_full(value: float, against: str) -> str:
+    """Write what a trial costs for a sentence, such as `12,345 parameters`."""
+    noun = {"parameters": f"{SPACE}parameters", "macs": f"{SPACE}MACs"}.get(against, "")
+    return f"{cost(value, against)}{noun}"
+
+
 def number(value: float | None, missing: str = "none") -> str:
     """Write any number with four significant digits."""
     return missing if value is None else f"{value:.4g}"

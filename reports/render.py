@@ -23,6 +23,7 @@ FILTERS = (
     formatting.duration,
     formatting.memory,
     formatting.milliseconds,
+    formatting.cost,
     formatting.number,
     formatting.setting,
     formatting.shorten,

@@ -16,6 +16,7 @@ from reports.compute.leaderboard import teacher_validation_accuracy
 from reports.compute.published import PublishedComparison, compare_published
 from reports.compute.reproduction import Reproduction, best_trial, reproduction, shown_trial
 from reports.compute.summary import RunSummary, summarise_run
+from reports.compute.trade_off import TradeOff
 from reports.compute.training import (
     Curve,
     LossTerms,
@@ -39,6 +40,7 @@ from reports.figures import (
     history_figure,
     losses_figure,
     time_figure,
+    trade_off_figure,
     watch_figure,
 )
 from reports.objectives import DATA_FREE_OBJECTIVE, LABEL_OBJECTIVE, ObjectiveWords, objective_words
@@ -115,6 +117,11 @@ class RunView:
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
     @property
+    def trade_off(self) -> TradeOff | None:
+        """The complete trials by value and cost; None where there is none to tell."""
+        return self.summary.trade_off
+
+    @property
     def without(self) -> str:
         """What the search objective did without, in a word."""
         return "data" if self.objective.name == DATA_FREE_OBJECTIVE else "labels"
@@ -148,6 +155,8 @@ def view_run(run: RunData, anchor: str) -> RunView:
     baseline = compare_baseline(run)
     if baseline is not None:
         figures.append(baseline_figure(baseline, words.value))
+    if summary.trade_off is not None:
+        figures.append(trade_off_figure(summary.trade_off))
     comparison = compare_variants(run)
     if comparison:
         figures.append(comparison_figure(comparison))

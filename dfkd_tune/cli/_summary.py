@@ -1,6 +1,7 @@
 """A run's verdict, for the terminal and as JSON."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from rich.console import Console
 
 from dfkd_tune.cli._output import percent, print_table
 from dfkd_tune.records import now
-from reports import LeaderboardRow, RunSummary, summarise
+from reports import LeaderboardRow, RunSummary, TradeOff, summarise
+from reports.formatting import cost, relative
 
 
 def _row(row: LeaderboardRow) -> list[str]:
@@ -41,6 +43,26 @@ LEADERBOARD_HEADERS = (
 )
 
 
+def _print_pareto_set(console: Console, found: TradeOff) -> None:
+    """The trials that no other one surpasses, in order of cost."""
+    title = f"Pareto set, against {found.words}"
+    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+    headers = ["trial", "student", found.words, "value"]
+    if found.relative:
+        headers.append("of the teacher's")
+    rows = []
+    for trial in found.pareto_set:
+        row = [
+            trial.trial + (" *" if trial.selected else ""),
+            trial.student or "-",
+            cost(trial.cost, found.against),
+            percent(trial.value),
+        ]
+        rows.append([*row, relative(trial.relative)] if found.relative else row)
+    print_table(console, "", headers, rows)
+    console.print()
+
+
 def print_summary(console: Console, summary: RunSummary, most: int = 10) -> None:
     """Print a run's verdict, its best trials, and how far it is."""
     console.print()
@@ -62,6 +84,8 @@ def print_summary(console: Console, summary: RunSummary, most: int = 10) -> None
         text = "; ".join(notes)
         console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
         console.print()
+    if summary.trade_off is not None and summary.trade_off.weighed:
+        _print_pareto_set(console, summary.trade_off)
     console.print(summary.state_words, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -97,6 +121,7 @@ def follow_run(console: Console, run: Path, every: float) -> None:
 def summary_json(summary: RunSummary) -> dict[str, Any]:
     """A run's summary for `--json`."""
     interval, agreement = summary.relative_accuracy, summary.held_out_agreement
+    found = summary.trade_off if summary.trade_off and summary.trade_off.weighed else None
     return {
         "name": summary.name,
         "kind": summary.kind,
@@ -109,6 +134,8 @@ def summary_json(summary: RunSummary) -> dict[str, Any]:
         "selected": summary.selected,
         "objective": summary.objective,
         "value": summary.value,
+        "against": found.against if found else None,
+        "pareto_set": [asdict(trial) for trial in found.pareto_set] if found else None,
         "student_test_accuracy": summary.student_test_accuracy,
         "teacher_test_accuracy": summary.teacher_test_accuracy,
         "teacher_validation_accuracy": summary.teacher_validation_accuracy,

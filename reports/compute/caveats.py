@@ -2,7 +2,7 @@
 
 from dfkd_tune.records import AuditCard
 from reports.collect import RunData
-from reports.compute.leaderboard import LAST_EVALUATIONS
+from reports.compute.leaderboard import LAST_EVALUATIONS, weighed_cost
 from reports.configuration import look_up
 from reports.formatting import percent, plural, whole
 from reports.objectives import (
@@ -34,6 +34,7 @@ def caveats(run: RunData) -> tuple[str, ...]:
         _unseen_images(run),
         _one_seed(run),
         _search_bias(run),
+        _measured_cost(run),
         _budgets(run),
     ]
     return tuple(point for point in points if point)
@@ -186,6 +187,24 @@ def _search_bias(run: RunData) -> str:
         "The best of many values of the search objective is too high by selection. The mean of the "
         f"last {LAST_EVALUATIONS} evaluations stands beside it to show how steady a trial was."
     )
+
+
+def _measured_cost(run: RunData) -> str:
+    """What a cost that is measured in time depends on."""
+    if run.run.kind != "sweep":
+        return ""
+    match weighed_cost(run):
+        case "latency":
+            return (
+                "Latency was measured once for each student, on the machine that proposed it and "
+                "beside the trials that ran then; another machine gives another Pareto set."
+            )
+        case "training_seconds":
+            return (
+                "Training seconds are wall seconds on the machine of each trial, beside others; "
+                "another machine, or another number of trials at once, gives another Pareto set."
+            )
+    return ""
 
 
 def _budgets(run: RunData) -> str:

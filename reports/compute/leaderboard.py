@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
+from dfkd_tune.records import CostName, trial_cost
 from reports.collect import RunData, TrialData
-from reports.configuration import student_name
+from reports.configuration import look_up, student_name
 from reports.objectives import DATA_FREE_OBJECTIVE, LABEL_OBJECTIVE, objective_name
 
 LAST_EVALUATIONS = 5
@@ -80,18 +81,33 @@ def teacher_validation_accuracy(run: RunData) -> float | None:
 def rank_trials(run: RunData) -> tuple[TrialData, ...]:
     """The complete trials by the rule of selection: highest last value first.
 
-    Of equals, the one that agrees more with the teacher on the images that the search may look at,
-    then the smaller, then the earlier.
+    Of equals, the cheaper one where the search weighs a cost, then the one that agrees more with
+    the teacher on the images that the search may look at, then the smaller, then the earlier.
     """
     score = "audit_agreement" if objective_name(run) == DATA_FREE_OBJECTIVE else "agreement"
+    against = weighed_cost(run)
     complete = [t for t in run.trials if t.state == "complete" and last_value(t) is not None]
-    return tuple(sorted(complete, key=lambda trial: _rank_key(trial, score)))
+    return tuple(sorted(complete, key=lambda trial: _rank_key(trial, score, against)))
 
 
-def _rank_key(trial: TrialData, score: str) -> tuple[float, float, int, str]:
+def weighed_cost(run: RunData) -> CostName | None:
+    """The cost that a run's search weighs; None for none, or for one that is not known here."""
+    name = look_up(run.experiment, "search.against")
+    return next((known for known in get_args(CostName) if known == name), None)
+
+
+def cost_of(trial: TrialData, against: CostName) -> float | None:
+    """What a trial costs; None where that is not known."""
+    return None if trial.trial is None else trial_cost(against, trial.trial, trial.epochs)
+
+
+def _rank_key(
+    trial: TrialData, score: str, against: CostName | None
+) -> tuple[float, float, float, int, str]:
+    cost = 0.0 if against is None else cost_of(trial, against) or 0.0
     agreement = trial.evaluated[-1].validation.get(score, 0.0) if trial.evaluated else 0.0
     parameters = trial.trial.student_size.parameters if trial.trial else 0
-    return (-(last_value(trial) or 0.0), -agreement, parameters, trial.name)
+    return (-(last_value(trial) or 0.0), cost, -agreement, parameters, trial.name)
 
 
 def last_value(trial: TrialData) -> float | None:

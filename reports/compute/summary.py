@@ -15,6 +15,7 @@ from reports.compute.leaderboard import (
     leaderboard,
     teacher_validation_accuracy,
 )
+from reports.compute.trade_off import TradeOff, trade_off
 from reports.compute.verdict import STATES, verdict
 from reports.configuration import benchmark_name, method_name, planned_trials, teacher_name
 from reports.formatting import plural, shorten
@@ -76,6 +77,7 @@ class RunSummary:
             with its 95 % interval, percent; None where it was not measured.
         yardsticks: test accuracy, a fraction, of the selected student's network trained on real
             images: `real` alone, `kd` by the teacher too; empty where not measured.
+        trade_off: the complete trials by value and cost; None where there is none to tell.
         verdict: one sentence.
         leaderboard: complete trials first, best first; then all others, without a rank.
     """
@@ -106,6 +108,7 @@ class RunSummary:
     relative_accuracy: Interval | None
     held_out_agreement: Interval | None
     yardsticks: Mapping[str, float]
+    trade_off: TradeOff | None
     verdict: str
     leaderboard: tuple[LeaderboardRow, ...]
 
@@ -156,6 +159,7 @@ def summarise_run(run: RunData) -> RunSummary:
         relative_accuracy=ratio,
         held_out_agreement=agreement_interval(held_out) if held_out else None,
         yardsticks=_yardsticks(run),
+        trade_off=trade_off(run),
         verdict=verdict(run, best),
         leaderboard=rows,
     )

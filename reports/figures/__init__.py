@@ -9,6 +9,7 @@ from reports.figures.base import Figure
 from reports.figures.baseline import baseline_figure
 from reports.figures.comparison import comparison_figure
 from reports.figures.search import curves_figure, history_figure
+from reports.figures.trade_off import trade_off_figure
 from reports.figures.training import (
     entropy_figure,
     losses_figure,
@@ -25,5 +26,6 @@ __all__ = [
     "history_figure",
     "losses_figure",
     "time_figure",
+    "trade_off_figure",
     "watch_figure",
 ]

@@ -53,7 +53,7 @@ class Spec:
     """One trial to write: its values by epoch and how it ended.
 
     `beside`: validation accuracies by epoch, where the search objective is another. `variant` and
-    `test`: in a comparison. `signs`: of collapse, by epoch.
+    `test`: in a comparison. `signs`: of collapse, by epoch. `size`: parameters of the student.
     """
 
     values: tuple[float, ...] = ()
@@ -66,6 +66,7 @@ class Spec:
     architecture: str = "cnn"
     width: float = 0.5
     latency_ms: float | None = None
+    size: int = 23_456
     reason: str = ""
     error: ErrorRecord | None = None
     restores: tuple[RestoreRecord, ...] = ()
@@ -93,6 +94,7 @@ class RunMaker:
         planned: int | None = None,
         teacher: bool = True,
         objective: str = "val_real",
+        against: str | None = None,
         data: str = "labelled",
         selection: SelectionRecord | None = None,
         command: str = "dfkd-tune sweep digits.yaml",
@@ -117,7 +119,7 @@ class RunMaker:
             "seed": 3,
             "data": data,
             "data_counts": COUNTS[data],
-            "search": {"objective": objective},
+            "search": {"objective": objective, "against": against},
         }
         if comparison is not None:
             experiment["comparison"] = comparison
@@ -149,7 +151,9 @@ class RunMaker:
                 "seed": 3,
                 **spec.parameters,
             },
-            student_size=NetworkSize(parameters=23_456, macs=1_234_567, latency_ms=spec.latency_ms),
+            student_size=NetworkSize(
+                parameters=spec.size, macs=1_234_567, latency_ms=spec.latency_ms
+            ),
             total_student_steps=spec.total_epochs * spec.steps_per_epoch,
             threads=1,
             device="cpu",
