@@ -22,6 +22,7 @@ import yaml
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import EpochRecord, RunFolder, read_lines
 from dfkd_tune.sweeps import (
+    Allotment,
     assignment_from_run,
     audit_cache,
     confirmation,
@@ -33,7 +34,7 @@ from dfkd_tune.sweeps import (
     teacher_cache,
 )
 from dfkd_tune.sweeps._experiment import resolve_experiment
-from dfkd_tune.sweeps._search import rebuild_study
+from dfkd_tune.sweeps._search import RecordedSearch, rebuild_study
 from reports import collect_run, summarise, summarise_baseline, write_report
 from reports.compute.choice import choice_quality
 
@@ -213,6 +214,63 @@ def test_without_data_the_students_answers_on_one_anothers_images_choose(
         assert best is not None
         assert best.value == max(value or 0.0 for _, _, value in trials)
     assert "Against random search" in write_report([second.path]).html.read_text("utf-8")
+
+
+def test_a_search_against_a_cost_goes_on_where_it_was_ended(
+    sweep: Any, tiny: dict[str, Any], storage: Path
+) -> None:
+    """One trial at a time, so that every proposal has one history; ended by its time budget."""
+    tiny |= {"name": "weighed", "storage": storage}
+    tiny["search"] = {
+        "against": "parameters",
+        "sampler": "nsga2",
+        "startup_trials": 2,
+        "trials": 5,
+        "time_budget": "2s",
+    }
+    tiny["resources"]["max_concurrent"] = 1
+    first = sweep(tiny).run
+    begun = states(first)
+    assert len(begun) < 5, "the time budget was to end it"
+    parameters = {f.name: f.trial().parameters for f in first.trial_folders()}
+    del tiny["search"]["time_budget"]
+    run = sweep(tiny).run
+    assert states(run) == {f"t{i:04d}": "complete" for i in range(5)}
+    found = {f.name: f.trial().parameters for f in run.trial_folders()}
+    assert {name: found[name] for name in parameters} == parameters
+
+    # Every child is what its parents alone would give, whatever was started in between.
+    resolved = resolve_experiment(tiny, "tiny")
+    again = RunFolder(storage / "again")
+    shutil.copytree(run.path, again.path)
+    allotment = Allotment(cpus=1, gpus=0, max_concurrent=1, total_cpus=1, total_gpus=0)
+    for name in ("t0004", "t0003", "t0002"):
+        shutil.rmtree(again.trials_path / name)
+        assert RecordedSearch(again, resolved, "s", allotment).propose() == name
+        assert again.trial_folder(name).trial().parameters == found[name]
+        shutil.rmtree(again.trials_path / name)
+
+    selection = run.selection()
+    assert selection is not None
+    assert selection.pareto_set is not None
+    points = {
+        f.name: (f.epochs()[-1].value or 0.0, f.trial().student_size.parameters)
+        for f in run.trial_folders()
+    }
+    best = {
+        name
+        for name, (value, cost) in points.items()
+        if not any(v >= value and c <= cost and (v, c) != (value, cost) for v, c in points.values())
+    }
+    assert {point.trial for point in selection.pareto_set.points} == best
+    assert selection.trial in best
+    study, _ = rebuild_study(run, resolved.space, "parameters")
+    assert {f"t{trial.number:04d}" for trial in study.best_trials} == best
+    shown = summarise(run.path).trade_off
+    assert shown is not None
+    assert [trial.trial for trial in shown.pareto_set] == [
+        point.trial for point in selection.pareto_set.points
+    ]
 
 
 def test_diverged_and_failed_trials_end_alone(
