@@ -18,7 +18,8 @@ def suite(
     file: Annotated[Path, typer.Argument(help="suite file (YAML)", show_default=False)],
     storage: Annotated[Path | None, typer.Option(help="folder that holds all runs")] = None,
     address: Annotated[
-        str | None, typer.Option(help="of a Ray cluster; one of our own by default")
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="of a Ray cluster; one of our own by default"),
     ] = None,
     download: Annotated[bool, typer.Option(help="fetch the images first, where they are not")] = (
         False

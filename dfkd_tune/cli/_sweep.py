@@ -45,7 +45,8 @@ def sweep(
     cpus_per_trial: CpusPerTrial = None,
     seed: Seed = None,
     address: Annotated[
-        str | None, typer.Option(help="of a Ray cluster; one of our own by default")
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="of a Ray cluster; one of our own by default"),
     ] = None,
     resume: ResumeOption = "auto",
     retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
@@ -112,7 +113,8 @@ def extend(
         int, typer.Option(min=1, help="how many there are to be, in all", show_default=False)
     ],
     address: Annotated[
-        str | None, typer.Option(help="of a Ray cluster; one of our own by default")
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="of a Ray cluster; one of our own by default"),
     ] = None,
     retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
     dry_run: Annotated[bool, typer.Option(help="check everything and show the plan only")] = False,

@@ -91,8 +91,13 @@ def _check_reachable(address: str) -> None:
     """Knock at an address of the form host:port; Ray itself would wait for minutes.
 
     Raises:
-        ResourceError: if nobody answers.
+        ResourceError: if nobody answers, or if it is no cluster's.
     """
+    if address.startswith(("http://", "https://")):
+        raise ResourceError(
+            f"{address} is the address of Ray's dashboard, for `ray job submit`; give the "
+            f"cluster's own, host:port (port 6379 as a rule), as --address or RAY_ADDRESS"
+        )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "//" in host:
         return

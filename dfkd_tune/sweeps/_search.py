@@ -34,6 +34,7 @@ from dfkd_tune.records import (
     trial_cost,
     write_record,
 )
+from dfkd_tune.sweeps._cluster import lost_nodes, silent_nodes
 from dfkd_tune.sweeps._cma import RecordedCma
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._experiment_config import SamplerName, SchedulerName
@@ -204,6 +205,9 @@ class RecordedTrials(Searcher):
             trial = folder.trial()
             network = _network_key(trial.configuration.get("student"), trial.threads)
             self.sizes.setdefault(network, trial.student_size)
+        # Nodes known to be lost: at all, and when each trial was handed out.
+        self.lost = lost_nodes()
+        self.lost_before: dict[str, frozenset[str]] = {}
 
     def propose(self) -> str | None:
         """Record a new trial and give its name; None where there is none left."""
@@ -222,9 +226,12 @@ class RecordedTrials(Searcher):
         else:
             name = self.propose()
         if name is None:
-            # Ray's own signal, outside its declared type.
-            return Searcher.FINISHED  # type: ignore[return-value]
+            # Once told that there is no more, Ray never asks again: a trial that still runs may
+            # come back, if its node is lost. The signal is Ray's own, outside its declared type.
+            return None if self.names else Searcher.FINISHED  # type: ignore[return-value]
         self.names[trial_id] = name
+        self.lost |= lost_nodes()
+        self.lost_before[trial_id] = self.lost
         hang_after = self.resolved.experiment.resources.hang_after
         return {
             "run": str(self.run.path),
@@ -276,8 +283,21 @@ class RecordedTrials(Searcher):
         if name is None:
             return
         folder = self.run.trial_folder(name)
+        if error and self._lost_a_node(trial_id):
+            folder.set_status("running", reason="a node was lost; waiting to go on")
+            self.waiting.append(name)
+            return
         settle(folder, self.resolved.experiment.search.scheduler.name, error=error)
         self.hear(folder)
+
+    def _lost_a_node(self, trial_id: str) -> bool:
+        """Whether the cluster has lost a node since a trial was handed out.
+
+        That is nobody's fault, and uses up no retry: the trial is handed out anew. Each node can be
+        lost only once, so no trial comes back for ever.
+        """
+        self.lost |= silent_nodes()
+        return bool(self.lost - self.lost_before.pop(trial_id))
 
     @override
     def save(self, checkpoint_path: str) -> None:

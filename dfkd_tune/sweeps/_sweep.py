@@ -16,6 +16,7 @@ from rich.console import Console
 from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
+from dfkd_tune.sweeps._cluster import alive_nodes, allot_on_nodes, check_nodes, say_if_busy
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._folder import (
     Resume,
@@ -196,8 +197,9 @@ def _prepared_teacher(
     cache = experiment.kept_in
     if address in (None, "local") or experiment.teacher.weights is not None:
         return teacher_with_progress(resolved.benchmark, experiment.teacher, cache, console)
-    with ray_cluster(address, usable_cpus()) as cluster:
-        allotment = allot(experiment.resources, cluster.get("CPU", 0), cluster.get("GPU", 0))
+    with ray_cluster(address, usable_cpus()):
+        allotment = allot_on_nodes(experiment.resources, alive_nodes())
+        check_nodes(cache, resolved.benchmark, console)
         return teacher_on_cluster(
             resolved.benchmark, experiment.teacher, cache, console, trial_resources(allotment)
         )
@@ -293,8 +295,10 @@ def _search(work: _Work, address: str | None, retry_failed: bool) -> Ending:
     if len(done) >= work.trials and len(done) == len(run.trial_folders()):
         work.console.print("all trials have ended already", highlight=False)
         return "complete"
-    with ray_cluster(address, usable_cpus()) as cluster:
-        allotment = allot(experiment.resources, cluster.get("CPU", 0), cluster.get("GPU", 0))
+    with ray_cluster(address, usable_cpus()):
+        allotment = allot_on_nodes(experiment.resources, alive_nodes())
+        check_nodes(run.path, work.resolved.benchmark, work.console, weights=run.teacher_weights)
+        say_if_busy(allotment, work.console)
         if not work.interrupted.is_set():
             _tune(work, allotment)
     return "interrupted" if work.interrupted.is_set() else "complete"

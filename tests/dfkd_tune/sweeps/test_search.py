@@ -113,7 +113,29 @@ def test_it_ends_when_the_budget_is_used(tmp_path: Path, resolved: ResolvedExper
     search = new_search(tmp_path, resolved)
     given = [search.suggest(str(i)) for i in range(7)]
     assert [config["trial"] for config in given[:6] if config] == [f"t{i:04d}" for i in range(6)]
-    assert given[6] == RecordedSearch.FINISHED
+    assert given[6] is None, "one that still runs may come back"
+    for i in range(6):
+        folders.end(search.run.trial_folder(f"t{i:04d}"), "diverged")
+        search.on_trial_complete(str(i), None)
+    assert search.suggest("7") == RecordedSearch.FINISHED
+
+
+def test_a_trial_comes_back_when_a_node_is_lost_but_not_for_ever(
+    tmp_path: Path, resolved: ResolvedExperiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folders.empty_run(tmp_path)
+    search = new_search(tmp_path, resolved)
+    lost: set[str] = set()
+    for name in ("lost_nodes", "silent_nodes"):
+        monkeypatch.setattr(f"dfkd_tune.sweeps._search.{name}", lambda: frozenset(lost))
+    first = search.suggest("a")
+    lost.add("node")
+    search.on_trial_complete("a", None, error=True)
+    assert search.suggest("b") == first
+    assert run.trial_folder("t0000").status().state == "running"
+    assert len(search.study.trials) == 1
+    search.on_trial_complete("b", None, error=True)
+    assert run.trial_folder("t0000").status().state == "failed", "no other node was lost"
 
 
 def test_a_restart_rebuilds_the_study_without_ghosts(
