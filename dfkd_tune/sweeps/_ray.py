@@ -20,6 +20,8 @@ SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Our records are the trials' logs.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # They hold each error too, and the command says it in a line.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # Ray's snapshots are never read back.
     "TUNE_GLOBAL_CHECKPOINT_S": "100000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

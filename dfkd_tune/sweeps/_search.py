@@ -282,22 +282,23 @@ class RecordedTrials(Searcher):
         name = self.names.pop(trial_id, None)
         if name is None:
             return
+        lost_before = self.lost_before.pop(trial_id)
         folder = self.run.trial_folder(name)
-        if error and self._lost_a_node(trial_id):
+        if error and self._lost_a_node_since(lost_before):
             folder.set_status("running", reason="a node was lost; waiting to go on")
             self.waiting.append(name)
             return
         settle(folder, self.resolved.experiment.search.scheduler.name, error=error)
         self.hear(folder)
 
-    def _lost_a_node(self, trial_id: str) -> bool:
+    def _lost_a_node_since(self, before: frozenset[str]) -> bool:
         """Whether the cluster has lost a node since a trial was handed out.
 
         That is nobody's fault, and uses up no retry: the trial is handed out anew. Each node can be
         lost only once, so no trial comes back for ever.
         """
         self.lost |= silent_nodes()
-        return bool(self.lost - self.lost_before.pop(trial_id))
+        return bool(self.lost - before)
 
     @override
     def save(self, checkpoint_path: str) -> None:

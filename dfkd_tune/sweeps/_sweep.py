@@ -297,7 +297,9 @@ def _search(work: _Work, address: str | None, retry_failed: bool) -> Ending:
         return "complete"
     with ray_cluster(address, usable_cpus()):
         allotment = allot_on_nodes(experiment.resources, alive_nodes())
-        check_nodes(run.path, work.resolved.benchmark, work.console, weights=run.teacher_weights)
+        check_nodes(
+            run.ray_path, work.resolved.benchmark, work.console, weights=run.teacher_weights
+        )
         say_if_busy(allotment, work.console)
         if not work.interrupted.is_set():
             _tune(work, allotment)
