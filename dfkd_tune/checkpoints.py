@@ -13,7 +13,7 @@ import torch
 
 from dfkd_tune import __version__
 from dfkd_tune.errors import CheckpointError, StorageError
-from dfkd_tune.records import now, write_json
+from dfkd_tune.records import make_folder, now, patiently, storage_error, write_json
 
 SCHEMA_VERSION = 1
 
@@ -57,15 +57,24 @@ class CheckpointStore:
         """Write a state; it is there whole or not at all.
 
         Raises:
+            DiskFullError: if there is no space; older checkpoints stay.
+            StorageGoneError: if the storage has gone for minutes.
             StorageError: if the folder cannot be written.
         """
         target = self.folder / f"epoch_{epoch:06d}"
         partial = self.folder / f".{target.name}.partial"
-        try:
+
+        def write() -> None:
             shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            make_folder(partial)
             with (partial / "state.pt").open("wb") as file:
-                torch.save(state, file)
+                try:
+                    torch.save(state, file)
+                except RuntimeError as error:
+                    # Within torch's words is the system's own, where the file was refused.
+                    if isinstance(error.__context__, OSError):
+                        raise error.__context__ from error
+                    raise
                 file.flush()
                 os.fsync(file.fileno())
             with (partial / "state.pt").open("rb") as file:
@@ -83,11 +92,20 @@ class CheckpointStore:
             )
             shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)
-        except (OSError, RuntimeError) as error:
-            raise StorageError(
-                f"cannot write the checkpoint {target}: {str(error).splitlines()[0]}; "
-                f"free space or choose another storage"
-            ) from error
+
+        try:
+            patiently(write, self.folder.parent)
+        except BaseException as error:
+            # Half a checkpoint would take the space that a record may need.
+            shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise storage_error(error, target, self.folder.parent) from error
+            if isinstance(error, RuntimeError):
+                raise StorageError(
+                    f"cannot write {target}: {str(error).splitlines()[0]}; "
+                    f"free space or choose another storage"
+                ) from error
+            raise
         for old in self.paths()[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)
         return target

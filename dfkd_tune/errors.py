@@ -55,12 +55,32 @@ class StorageError(DfkdTuneError):
     """A folder cannot be written or read."""
 
 
+class CannotRecordError(StorageError):
+    """What is to be recorded cannot be for now; a sweep ends, and goes on when that is mended."""
+
+
+class DiskFullError(CannotRecordError):
+    """There is no space left for a file."""
+
+
+class StorageGoneError(CannotRecordError):
+    """A storage has gone, and has not come back for minutes."""
+
+
 class RunFolderError(DfkdTuneError):
     """A run folder is missing, foreign, busy, or of another experiment."""
 
 
 class ResourceError(DfkdTuneError):
     """More is asked for than the machine or cluster has."""
+
+
+class OutOfGpuMemoryError(ResourceError):
+    """A trial needs more memory of the GPU than there is, or than others leave to it."""
+
+
+class OutOfMemoryError(ResourceError):
+    """A trial needs more memory of the machine than there is."""
 
 
 class CheckpointError(DfkdTuneError):

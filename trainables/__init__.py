@@ -8,6 +8,7 @@ from trainables._curves import (
     recorded_curves,
     write_curves,
 )
+from trainables._faults import hung, worker_died
 from trainables._machine import processor_name
 from trainables._objectives import (
     SEARCH_OBJECTIVES,
@@ -16,7 +17,15 @@ from trainables._objectives import (
     SearchObjective,
 )
 from trainables._pool import load_kept, save_kept, score_on_pool
-from trainables._ray import BUDGET, VALUE, WORST_VALUE, distil_trial, train_teacher
+from trainables._ray import (
+    BUDGET,
+    STORAGE,
+    UNSETTLED,
+    VALUE,
+    WORST_VALUE,
+    distil_trial,
+    train_teacher,
+)
 from trainables._simulated import seconds_per_epoch, simulate_trial
 from trainables._teachers import (
     Teacher,
@@ -52,6 +61,8 @@ from trainables._yardsticks import (
 __all__ = [
     "BUDGET",
     "SEARCH_OBJECTIVES",
+    "STORAGE",
+    "UNSETTLED",
     "USUAL_OBJECTIVE",
     "VALUE",
     "WORST_VALUE",
@@ -75,6 +86,7 @@ __all__ = [
     "copy_teacher",
     "distil_trial",
     "distillation_loss",
+    "hung",
     "load_kept",
     "load_network",
     "prepare_audit",
@@ -96,6 +108,7 @@ __all__ = [
     "teacher_network_config",
     "teacher_recipe",
     "train_teacher",
+    "worker_died",
     "write_curves",
     "yardstick_recipe",
 ]

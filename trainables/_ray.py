@@ -6,7 +6,12 @@ from typing import Any
 import torch
 
 from dfkd_tune.benchmarks import BenchmarkConfig, open_benchmark
-from dfkd_tune.errors import CollapsedError, DivergedError
+from dfkd_tune.errors import (
+    CannotRecordError,
+    CollapsedError,
+    DivergedError,
+    OutOfGpuMemoryError,
+)
 from dfkd_tune.records import EpochRecord, RunFolder
 from trainables._teachers import TeacherConfig, prepare_teacher
 from trainables._trials import SavingConfig, SupersededError, note_hang, run_trial
@@ -20,6 +25,12 @@ BUDGET = "student_steps"
 
 WORST_VALUE = 0.0
 """Value of a diverged or collapsed trial: finite, since Ray's scheduler never stops a NaN."""
+
+UNSETTLED = "unsettled"
+"""Key in what a trial reports: it is not over, and goes on later."""
+
+STORAGE = "storage"
+"""Key in what a trial reports: why nothing can be recorded any more; empty while all is well."""
 
 
 def train_teacher(config: dict[str, Any]) -> None:
@@ -51,13 +62,20 @@ def distil_trial(config: dict[str, Any]) -> None:
 
     Args:
         config: `run`: path of the run folder; `trial`: name; `session`: id; `saving`: mapping;
-            `hang_after`: seconds in which an epoch must end, None for the watchdog's own.
+            `hang_after`: seconds in which an epoch must end, None for the watchdog's own;
+            `larger_share`: whether it would be given more of the GPU, should it need that.
     """
     # Ray reads its environment when first imported: not before a search has prepared that.
     from ray import tune
 
-    run = RunFolder(Path(config["run"]))
-    last: dict[str, Any] = {BUDGET: 0, "epoch": 0, VALUE: WORST_VALUE}
+    run = RunFolder(Path(config["run"]), patient=True)
+    last: dict[str, Any] = {
+        BUDGET: 0,
+        "epoch": 0,
+        VALUE: WORST_VALUE,
+        UNSETTLED: False,
+        STORAGE: "",
+    }
 
     def on_epoch(record: EpochRecord) -> None:
         watchdog.epoch_ended()
@@ -65,7 +83,7 @@ def distil_trial(config: dict[str, Any]) -> None:
         if record.value is not None:
             last[VALUE] = record.value
             if record.student_steps > 0:
-                tune.report({**last, "lost": False})
+                tune.report(last)
 
     note_hang(run, config["trial"], config["session"])
     watchdog = Watchdog(run.trial_folder(config["trial"]).hang_file, config["hang_after"])
@@ -79,6 +97,15 @@ def distil_trial(config: dict[str, Any]) -> None:
                 on_epoch=on_epoch,
             )
     except (DivergedError, CollapsedError):
-        tune.report({**last, VALUE: WORST_VALUE, "lost": True})
+        tune.report({**last, VALUE: WORST_VALUE})
+    except OutOfGpuMemoryError as error:
+        # Not raised: Ray would try again at once, with the same share.
+        if config["larger_share"]:
+            tune.report({**last, UNSETTLED: True})
+            return
+        run.trial_folder(config["trial"]).set_status("failed", reason=str(error))
+        tune.report(last)
+    except CannotRecordError as error:
+        tune.report({**last, UNSETTLED: True, STORAGE: str(error)})
     except SupersededError:
         return

@@ -2,8 +2,8 @@
 
 import io
 import math
-import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -25,11 +25,16 @@ from dfkd_tune.distillation import (
     distil,
     image_grid,
 )
-from dfkd_tune.errors import CollapsedError, DivergedError, RunFolderError
+from dfkd_tune.errors import (
+    CannotRecordError,
+    CollapsedError,
+    DiskFullError,
+    DivergedError,
+    RunFolderError,
+)
 from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.records import (
     EpochRecord,
-    ErrorRecord,
     NetworkSize,
     RestoreRecord,
     RunFolder,
@@ -39,6 +44,14 @@ from dfkd_tune.records import (
     now,
     write_bytes_atomically,
 )
+from trainables._faults import (
+    TRAINING,
+    as_memory_error,
+    error_record,
+    first_line,
+    hung,
+    what_ended,
+)
 from trainables._machine import peak_memory_mib, reset_peak_memory
 from trainables._objectives import SEARCH_OBJECTIVES, SearchObjective, trial_scores
 from trainables._pool import save_kept
@@ -46,6 +59,9 @@ from trainables._teachers import card_network, load_network
 
 GRID_ROWS = 4
 GRID_SEED = 0
+
+MOST_GIVEN_UP = 10
+"""Lines of a status on what was left unwritten, the newest ones."""
 
 
 class SupersededError(RunFolderError):
@@ -113,6 +129,7 @@ def run_trial(
     """Distil one trial of a run folder, going on from its newest readable checkpoint.
 
     Every epoch is recorded before `on_epoch` hears of it, and before its checkpoint is written.
+    Where there is no space, checkpoints and pictures are given up, with a word in the status.
     After the last epoch the student and the state `complete` are on disk before `on_epoch`.
 
     Args:
@@ -126,6 +143,10 @@ def run_trial(
         DivergedError: after recording it, if training became non-finite.
         CollapsedError: after recording it, if the synthesis collapsed and that is to end a trial.
         SupersededError: if another start of the command took the folder over.
+        DiskFullError: if there is no space for the records or the student.
+        StorageGoneError: if the storage has gone for minutes.
+        OutOfGpuMemoryError: after recording it, with what was reserved.
+        OutOfMemoryError: after recording it.
     """
     folder = run.trial_folder(name)
     try:
@@ -134,17 +155,20 @@ def run_trial(
         folder.set_status(
             "diverged" if isinstance(error, DivergedError) else "collapsed",
             reason=str(error),
-            error=ErrorRecord(type=type(error).__name__, message=str(error)),
+            error=error_record(error).model_copy(update={"traceback": ""}),
         )
         raise
-    except SupersededError:
+    except (SupersededError, CannotRecordError):
+        # Nothing can be recorded, or may be; the trial goes on when the command is given again.
         raise
     except Exception as error:
-        record = ErrorRecord(
-            type=type(error).__name__, message=str(error), traceback=traceback.format_exc()
-        )
-        folder.set_status("running", reason="ended by an error", error=record)
-        raise
+        told = as_memory_error(error, torch.device(folder.trial().device))
+        if told is not error:
+            told.__cause__ = error
+        folder.set_status("running", reason="ended by an error", error=error_record(told))
+        if told is error:
+            raise
+        raise told from error
 
 
 def _run_trial(
@@ -177,15 +201,20 @@ def _run_trial(
         row = _epoch_record(progress, objective.key, total_epochs, session, device)
         append_record(folder.metrics_file, row)
         if last or epoch == 1 or epoch % saving.images_every == 0:
-            _write_grid(folder.images / f"epoch_{epoch:06d}.png", progress)
+            grid = folder.images / f"epoch_{epoch:06d}.png"
+            _if_there_is_space(folder, lambda: _write_grid(grid, progress))
         if last:
-            if progress.generator is not None:
-                save_weights(folder.generator_weights, progress.generator)
+            # The student first: what is left of the space is for the rest.
             save_weights(folder.student_weights, progress.student)
-            save_kept(folder, progress.kept)
+            generator = progress.generator
+            if generator is not None:
+                _if_there_is_space(
+                    folder, lambda: save_weights(folder.generator_weights, generator)
+                )
+            _if_there_is_space(folder, lambda: save_kept(folder, progress.kept))
             folder.set_status("complete", reason="trained its whole budget", error=None)
         elif epoch % saving.checkpoint_every == 0:
-            store.save(epoch, progress.state())
+            _if_there_is_space(folder, lambda: store.save(epoch, progress.state()))
         on_epoch(row)
 
     distil(
@@ -201,6 +230,17 @@ def _run_trial(
     )
 
 
+def _if_there_is_space(folder: TrialFolder, write: Callable[[], object]) -> None:
+    """Write what a trial can do without; where there is no space, say so in its status."""
+    try:
+        write()
+    except DiskFullError as error:
+        given_up = (*folder.status().given_up, str(error))[-MOST_GIVEN_UP:]
+        # A status needs a little space as well; the next record will say if there is none at all.
+        with suppress(DiskFullError):
+            folder.set_status("running", given_up=given_up)
+
+
 def note_hang(run: RunFolder, name: str, session: str) -> None:
     """Record that a trial's process was ended by its watchdog, before it goes on."""
     folder = run.trial_folder(name)
@@ -213,6 +253,7 @@ def note_hang(run: RunFolder, name: str, session: str) -> None:
         time=now(),
         from_epoch=epochs[-1].epoch if epochs else 0,
         note="its process hung, and its watchdog ended it",
+        error=hung(folder.hang()),
     )
     folder.set_status("running", reason="tried again", restores=(*status.restores, restore))
 
@@ -220,13 +261,16 @@ def note_hang(run: RunFolder, name: str, session: str) -> None:
 def _note_restore(
     folder: TrialFolder, session: str, epoch: int, passed_over: tuple[str, ...]
 ) -> None:
-    status = folder.status()
-    if not folder.metrics_file.exists() and not passed_over:
-        folder.set_status("running", reason="training")
+    status, epochs = folder.status(), folder.epochs()
+    error = what_ended(status, epochs[-1].peak_memory_mib if epochs else None)
+    if not folder.metrics_file.exists() and not passed_over and error is None:
+        folder.set_status("running", reason=TRAINING)
         return
-    note = "; ".join(passed_over)
-    restore = RestoreRecord(session=session, time=now(), from_epoch=epoch, note=note)
-    folder.set_status("running", reason="training", restores=(*status.restores, restore))
+    notes = ((f"{error.type}: {first_line(error.message)}",) if error else ()) + passed_over
+    restore = RestoreRecord(
+        session=session, time=now(), from_epoch=epoch, note="; ".join(notes), error=error
+    )
+    folder.set_status("running", reason=TRAINING, restores=(*status.restores, restore), error=None)
 
 
 def _epoch_record(

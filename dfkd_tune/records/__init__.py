@@ -43,6 +43,7 @@ from dfkd_tune.records._pareto import (
     pareto_points,
     trial_cost,
 )
+from dfkd_tune.records._patience import patiently, storage_error
 from dfkd_tune.records._pool import FEWEST_TRIALS, PoolRecord
 from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
@@ -67,6 +68,7 @@ from dfkd_tune.records._trial_folder import TrialFolder
 from dfkd_tune.records._writing import (
     append_record,
     copy_file_atomically,
+    make_folder,
     now,
     write_bytes_atomically,
     write_json,
@@ -108,10 +110,13 @@ __all__ = [
     "YardsticksRecord",
     "append_record",
     "copy_file_atomically",
+    "make_folder",
     "now",
     "pareto_points",
+    "patiently",
     "read_lines",
     "read_record",
+    "storage_error",
     "trial_cost",
     "write_bytes_atomically",
     "write_json",

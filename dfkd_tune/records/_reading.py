@@ -7,19 +7,25 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records._patience import patiently
 from dfkd_tune.records._record import Record
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+def read_record(path: Path, kind: type[AnyRecord], within: Path | None = None) -> AnyRecord:
     """Read one record from a JSON file.
+
+    Args:
+        path: of the file.
+        kind: of the record.
+        within: the run folder, where one that has gone is to be waited for.
 
     Raises:
         RunFolderError: if the file is missing or does not hold such a record.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(read_content(path, within))
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing; is this a run folder?") from error
     except OSError as error:
@@ -30,16 +36,29 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
         raise RunFolderError(f"{path} is damaged: {where}: {first['msg']}") from error
 
 
-def read_lines(path: Path, kind: type[AnyRecord]) -> Iterator[AnyRecord]:
+def read_lines(
+    path: Path, kind: type[AnyRecord], within: Path | None = None
+) -> Iterator[AnyRecord]:
     """Read the records of a JSON Lines file, passing over lines that a crash cut short.
 
     A missing file holds no records.
+
+    Args:
+        path: of the file.
+        kind: of the records.
+        within: the run folder, where one that has gone is to be waited for.
     """
-    if not path.exists():
+    try:
+        content = read_content(path, within)
+    except FileNotFoundError:
         return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                yield kind.model_validate_json(line)
-            except ValidationError:
-                continue
+    for line in content.splitlines():
+        try:
+            yield kind.model_validate_json(line)
+        except ValidationError:
+            continue
+
+
+def read_content(path: Path, within: Path | None) -> bytes:
+    """Read a file; `within`: the run folder, where one that has gone is to be waited for."""
+    return path.read_bytes() if within is None else patiently(path.read_bytes, within)

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records._patience import patiently
 from dfkd_tune.records._pool import PoolRecord
-from dfkd_tune.records._reading import read_lines, read_record
+from dfkd_tune.records._reading import read_content, read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, SessionRecord
 from dfkd_tune.records._selection import SelectionRecord
 from dfkd_tune.records._teacher import TeacherCard
 from dfkd_tune.records._trial_folder import TrialFolder
+from dfkd_tune.records._writing import TRIALS
 from dfkd_tune.records._yardsticks import YardsticksRecord
 
 
@@ -25,10 +27,16 @@ def _schema_version(path: Path) -> int:
 
 
 class RunFolder:
-    """Paths and records of one run."""
+    """Paths and records of one run.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the folder.
+        patient: wait for a folder that has gone, as a sweep and its trials do; a report does not.
+    """
+
+    def __init__(self, path: Path, *, patient: bool = False) -> None:
         self.path = path
+        self.within = path if patient else None
         self.run_file = path / "run.json"
         self.experiment_file = path / "experiment.json"
         self.sessions_file = path / "sessions.jsonl"
@@ -37,7 +45,7 @@ class RunFolder:
         self.teacher_weights = path / "teacher" / "weights.safetensors"
         self.audit_card_file = path / "audit" / "card.json"
         self.audit_images = path / "audit" / "images.safetensors"
-        self.trials_path = path / "trials"
+        self.trials_path = path / TRIALS
         self.pool_file = path / "pool.json"
         self.selection_file = path / "selection.json"
         self.yardsticks_file = path / "yardsticks.json"
@@ -72,7 +80,7 @@ class RunFolder:
 
     def run(self) -> RunRecord:
         """What this folder is."""
-        return read_record(self.run_file, RunRecord)
+        return read_record(self.run_file, RunRecord, self.within)
 
     def experiment(self) -> dict[str, Any]:
         """The experiment as resolved.
@@ -81,7 +89,7 @@ class RunFolder:
             RunFolderError: if the file is missing or damaged.
         """
         try:
-            value = json.loads(self.experiment_file.read_bytes())
+            value = json.loads(read_content(self.experiment_file, self.within))
         except (OSError, ValueError) as error:
             raise RunFolderError(f"cannot read {self.experiment_file}: {error}") from error
         if not isinstance(value, dict):
@@ -116,9 +124,11 @@ class RunFolder:
 
     def trial_folder(self, name: str) -> TrialFolder:
         """The folder of the trial of that name, whether it exists or not."""
-        return TrialFolder(self.trials_path / name)
+        return TrialFolder(self.trials_path / name, self.within)
 
     def trial_folders(self) -> list[TrialFolder]:
         """All trials that have a configuration and a status, in order of proposal."""
-        folders = [TrialFolder(path) for path in sorted(self.trials_path.glob("t*"))]
+        if self.within is not None:
+            patiently(self.within.stat, self.within)
+        folders = [self.trial_folder(path.name) for path in sorted(self.trials_path.glob("t*"))]
         return [f for f in folders if f.trial_file.exists() and f.status_file.exists()]

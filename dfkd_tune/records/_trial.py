@@ -107,6 +107,14 @@ class EpochRecord(Record):
     time: str
 
 
+class ErrorRecord(Record):
+    """What ended or interrupted a trial."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
 class RestoreRecord(Record):
     """A trial that went on from a checkpoint, or had to start again."""
 
@@ -114,14 +122,7 @@ class RestoreRecord(Record):
     time: str
     from_epoch: int = Field(description="0: from the start")
     note: str = ""
-
-
-class ErrorRecord(Record):
-    """What ended or interrupted a trial."""
-
-    type: str
-    message: str
-    traceback: str = ""
+    error: ErrorRecord | None = Field(default=None, description="what had ended it before")
 
 
 class StatusRecord(Record):
@@ -131,4 +132,8 @@ class StatusRecord(Record):
     reason: str = ""
     error: ErrorRecord | None = None
     restores: tuple[RestoreRecord, ...] = ()
+    given_up: tuple[str, ...] = Field(
+        default=(),
+        description="what was left unwritten for want of space, one line for each file, the newest",
+    )
     updated: str

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from dfkd_tune.records._patience import patiently
 from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._selection import TestOutcome
 from dfkd_tune.records._trial import EpochRecord, StatusRecord, TrialRecord, TrialState
@@ -10,10 +11,16 @@ from dfkd_tune.records._writing import now, write_record
 
 
 class TrialFolder:
-    """Paths and records of one trial."""
+    """Paths and records of one trial.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the folder.
+        within: the run folder, where one that has gone is to be waited for.
+    """
+
+    def __init__(self, path: Path, within: Path | None = None) -> None:
         self.path = path
+        self.within = within
         self.trial_file = path / "trial.json"
         self.metrics_file = path / "metrics.jsonl"
         self.status_file = path / "status.json"
@@ -32,22 +39,32 @@ class TrialFolder:
 
     def trial(self) -> TrialRecord:
         """The configuration."""
-        return read_record(self.trial_file, TrialRecord)
+        return read_record(self.trial_file, TrialRecord, self.within)
 
     def status(self) -> StatusRecord:
         """Where the trial stands."""
-        return read_record(self.status_file, StatusRecord)
+        return read_record(self.status_file, StatusRecord, self.within)
 
     def set_status(self, state: TrialState, **changes: Any) -> None:
         """Change the state, keeping what `changes` does not name."""
-        old = self.status() if self.status_file.exists() else StatusRecord(state=state, updated="")
+        old = self.status() if self.begun() else StatusRecord(state=state, updated="")
         write_record(
             self.status_file, old.model_copy(update={"state": state, "updated": now(), **changes})
         )
 
+    def begun(self) -> bool:
+        """Whether the trial has a status."""
+        if self.within is not None:
+            # A storage that has gone has no statuses, and must not be taken for an empty one.
+            patiently(self.within.stat, self.within)
+        return self.status_file.exists()
+
     def epochs(self) -> list[EpochRecord]:
         """One record per epoch, in order; of an epoch trained again, the newest."""
-        newest = {record.epoch: record for record in read_lines(self.metrics_file, EpochRecord)}
+        newest = {
+            record.epoch: record
+            for record in read_lines(self.metrics_file, EpochRecord, self.within)
+        }
         return [newest[epoch] for epoch in sorted(newest)]
 
     def hang(self) -> str:

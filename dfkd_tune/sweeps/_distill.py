@@ -1,11 +1,13 @@
 """One distillation outside a search: the same trial, without Ray."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dfkd_tune.distillation import DistillationConfig, configuration_hash
 from dfkd_tune.errors import (
+    CannotRecordError,
     CollapsedError,
     DfkdTuneError,
     DivergedError,
@@ -219,6 +221,10 @@ def run_distillation(
             raise
         except (DivergedError, CollapsedError) as error:
             set_run_state(run, "complete", str(error))
+            raise
+        except CannotRecordError as error:
+            with suppress(CannotRecordError):
+                set_run_state(run, "interrupted", str(error))
             raise
         except Exception as error:
             trial.set_status("failed", reason=f"{type(error).__name__}: {error}")

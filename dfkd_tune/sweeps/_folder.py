@@ -116,7 +116,7 @@ def begin(
     Returns:
         The folder, and this session's id, which all processes of this start carry.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(path, patient=True)
     resumed = folder.run_file.exists()
     session = uuid.uuid4().hex[:12]
     created = read_record(folder.run_file, RunRecord).created if resumed else now()
@@ -149,4 +149,4 @@ def begin(
 def set_run_state(folder: RunFolder, state: RunState, message: str) -> None:
     """Record how far a run is."""
     update = {"state": state, "message": message, "updated": now()}
-    write_record(folder.run_file, folder.run().model_copy(update=update))
+    write_record(folder.run_file, folder.run().model_copy(update=update), anew=False)

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,19 @@ class Allotment:
             f"{self.max_concurrent} at once, each with {self.cpus:g} CPU{gpus} "
             f"(of {self.total_cpus:g} CPUs and {self.total_gpus:g} GPUs)"
         )
+
+
+def larger_share(allotment: Allotment) -> Allotment | None:
+    """Twice the share of a GPU, for trials whose memory did not suffice.
+
+    Returns:
+        None where a trial has a whole GPU already, or none.
+    """
+    if not 0 < allotment.gpus < 1:
+        return None
+    gpus = min(1.0, 2 * allotment.gpus)
+    fit = int(min(allotment.total_gpus // gpus, allotment.max_concurrent))
+    return replace(allotment, gpus=gpus, max_concurrent=fit)
 
 
 def allot(resources: ResourcesConfig, total_cpus: float, total_gpus: float) -> Allotment:

@@ -17,7 +17,7 @@ from typing_extensions import override
 from dfkd_tune.records import FINAL_STATES, RunFolder
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
 from dfkd_tune.sweeps._experiment_config import SchedulerName
-from trainables import BUDGET, VALUE
+from trainables import BUDGET, UNSETTLED, VALUE
 
 BRACKETS = 3
 """Of HyperBand: as many starting budgets."""
@@ -59,12 +59,17 @@ class RecordedScheduler(TrialScheduler):
     @override
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A trial reports; decide whether it goes on."""
+        if result.get(UNSETTLED):
+            # It only says that it cannot go on now.
+            return TrialScheduler.CONTINUE
         decision: str = super().on_trial_result(tune_controller, _named(trial), result)
         return decision
 
     @override
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """A trial has ended."""
+        """A trial has ended; one that goes on later has not."""
+        if result.get(UNSETTLED):
+            return
         super().on_trial_complete(tune_controller, _named(trial), result)
 
     @override

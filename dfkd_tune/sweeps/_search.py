@@ -19,12 +19,11 @@ from ray.tune.search import Searcher
 from typing_extensions import override
 
 from dfkd_tune.distillation import DistillationConfig
-from dfkd_tune.errors import RunFolderError
+from dfkd_tune.errors import OutOfGpuMemoryError, RunFolderError
 from dfkd_tune.records import (
     FINAL_STATES,
     LOST_STATES,
     CostName,
-    ErrorRecord,
     NetworkSize,
     RunFolder,
     TrialFolder,
@@ -39,11 +38,11 @@ from dfkd_tune.sweeps._cma import RecordedCma
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._experiment_config import SamplerName, SchedulerName
 from dfkd_tune.sweeps._given import GivenTrial
-from dfkd_tune.sweeps._machine import Allotment
+from dfkd_tune.sweeps._machine import Allotment, larger_share
 from dfkd_tune.sweeps._nsga2 import RecordedNsga2
 from dfkd_tune.sweeps._scheduler import STOPPED_BY
 from search_spaces import SearchSpace
-from trainables import VALUE, student_size
+from trainables import UNSETTLED, VALUE, hung, student_size, worker_died
 
 
 def sampler_for(
@@ -182,20 +181,29 @@ class RecordedTrials(Searcher):
         resolved: the experiment.
         session: this start of the command.
         allotment: what a trial gets.
+        larger: only trials that ran out of GPU memory, with a larger share; else all others.
     """
 
     def __init__(
-        self, run: RunFolder, resolved: ResolvedExperiment, session: str, allotment: Allotment
+        self,
+        run: RunFolder,
+        resolved: ResolvedExperiment,
+        session: str,
+        allotment: Allotment,
+        *,
+        larger: bool = False,
     ) -> None:
         super().__init__(metric=VALUE, mode="max")
         self.run = run
         self.resolved = resolved
         self.session = session
         self.allotment = allotment
+        self.larger = larger
+        short = short_of_memory(run) if larger_share(allotment) or larger else []
         self.waiting = deque(
             folder.name
             for folder in run.trial_folders()
-            if folder.status().state not in FINAL_STATES
+            if folder.status().state not in FINAL_STATES and (folder.name in short) == larger
         )
         numbers = [folder.trial().number for folder in run.trial_folders()]
         self.next_number = max(numbers, default=-1) + 1
@@ -224,7 +232,7 @@ class RecordedTrials(Searcher):
             name: str | None = self.waiting.popleft()
             self.run.trial_folder(str(name)).set_status("running", reason="waiting to go on")
         else:
-            name = self.propose()
+            name = None if self.larger else self.propose()
         if name is None:
             # Once told that there is no more, Ray never asks again: a trial that still runs may
             # come back, if its node is lost. The signal is Ray's own, outside its declared type.
@@ -239,6 +247,7 @@ class RecordedTrials(Searcher):
             "session": self.session,
             "saving": self.resolved.experiment.saving.model_dump(),
             "hang_after": None if hang_after == "auto" else seconds(hang_after),
+            "larger_share": not self.larger and larger_share(self.allotment) is not None,
         }
 
     def record(
@@ -283,6 +292,8 @@ class RecordedTrials(Searcher):
         if name is None:
             return
         lost_before = self.lost_before.pop(trial_id)
+        if not error and (result or {}).get(UNSETTLED):
+            return
         folder = self.run.trial_folder(name)
         if error and self._lost_a_node_since(lost_before):
             folder.set_status("running", reason="a node was lost; waiting to go on")
@@ -317,12 +328,19 @@ class RecordedSearch(RecordedTrials):
         resolved: experiment, space and first points.
         session: this start of the command.
         allotment: what a trial gets.
+        larger: only trials that ran out of GPU memory, with a larger share; else all others.
     """
 
     def __init__(
-        self, run: RunFolder, resolved: ResolvedExperiment, session: str, allotment: Allotment
+        self,
+        run: RunFolder,
+        resolved: ResolvedExperiment,
+        session: str,
+        allotment: Allotment,
+        *,
+        larger: bool = False,
     ) -> None:
-        super().__init__(run, resolved, session, allotment)
+        super().__init__(run, resolved, session, allotment, larger=larger)
         self.against = resolved.experiment.search.against
         self.study, self.live = rebuild_study(run, resolved.space, self.against)
 
@@ -381,6 +399,7 @@ class GivenTrials(RecordedTrials):
         session: this start of the command.
         allotment: what a trial gets.
         given: all trials; those recorded already are not given again.
+        larger: only trials that ran out of GPU memory, with a larger share; else all others.
     """
 
     def __init__(
@@ -390,8 +409,10 @@ class GivenTrials(RecordedTrials):
         session: str,
         allotment: Allotment,
         given: Sequence[GivenTrial],
+        *,
+        larger: bool = False,
     ) -> None:
-        super().__init__(run, resolved, session, allotment)
+        super().__init__(run, resolved, session, allotment, larger=larger)
         self.given = given
 
     @override
@@ -408,6 +429,18 @@ class GivenTrials(RecordedTrials):
         )
 
 
+def short_of_memory(run: RunFolder) -> list[str]:
+    """Unfinished trials that have run out of GPU memory once: they go on with a larger share."""
+    found = []
+    for folder in run.trial_folders():
+        status = folder.status()
+        errors = (status.error, *(restore.error for restore in status.restores))
+        kinds = {error.type for error in errors if error is not None}
+        if status.state not in FINAL_STATES and OutOfGpuMemoryError.__name__ in kinds:
+            found.append(folder.name)
+    return found
+
+
 def settle(folder: TrialFolder, scheduler: SchedulerName, *, error: bool = False) -> None:
     """Give an ended trial its final state, unless it wrote that itself.
 
@@ -420,15 +453,10 @@ def settle(folder: TrialFolder, scheduler: SchedulerName, *, error: bool = False
     if status.state in FINAL_STATES:
         return
     if error:
-        known = status.error or ErrorRecord(
-            type="WorkerDied", message="the trial's process ended without a word"
-        )
+        epochs = folder.epochs()
+        known = status.error or worker_died(epochs[-1].peak_memory_mib if epochs else None)
         if folder.hang():
-            known = ErrorRecord(
-                type="TrialHung",
-                message="an epoch did not end in time, and the watchdog ended the trial's process",
-                traceback=folder.hang(),
-            )
+            known = hung(folder.hang())
         folder.set_status("failed", reason=f"{known.type}: {known.message}", error=known)
         return
     epochs = folder.epochs()

@@ -5,16 +5,16 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import optuna
 from rich.console import Console
 
 from dfkd_tune.classifiers import file_sha256
-from dfkd_tune.errors import RunFolderError
+from dfkd_tune.errors import CannotRecordError, RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
 from dfkd_tune.sweeps._cluster import alive_nodes, allot_on_nodes, check_nodes, say_if_busy
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
@@ -27,7 +27,7 @@ from dfkd_tune.sweeps._folder import (
     set_run_state,
 )
 from dfkd_tune.sweeps._given import Comparison
-from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, usable_cpus
+from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, larger_share, usable_cpus
 from dfkd_tune.sweeps._preparation import (
     ensure_audit,
     prepare_images,
@@ -44,6 +44,9 @@ from dfkd_tune.sweeps._selection import (
     select_confirmed,
 )
 from trainables import Teacher, copy_teacher, teacher_hash
+
+if TYPE_CHECKING:
+    from dfkd_tune.sweeps._stopping import Until
 
 Ending = Literal["complete", "interrupted"]
 
@@ -159,6 +162,13 @@ def run_sweep(
                 interrupted=interrupted,
             )
             ending = _search(work, address, retry_failed)
+            return _conclude(work, ending)
+        except CannotRecordError as error:
+            # The state may not be written either; a report then finds the run killed.
+            with suppress(CannotRecordError):
+                _mark_interrupted(run)
+                set_run_state(run, "interrupted", str(error))
+            raise
         except KeyboardInterrupt:
             _mark_interrupted(run)
             set_run_state(run, "interrupted", "ended by a person; the same command goes on")
@@ -166,7 +176,6 @@ def run_sweep(
         except BaseException as error:
             set_run_state(run, "failed", f"{type(error).__name__}: {error}")
             raise
-        return _conclude(work, ending)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,24 +305,38 @@ def _search(work: _Work, address: str | None, retry_failed: bool) -> Ending:
         work.console.print("all trials have ended already", highlight=False)
         return "complete"
     with ray_cluster(address, usable_cpus()):
+        # Imported once the environment that Ray reads is set.
+        from dfkd_tune.sweeps._search import short_of_memory
+        from dfkd_tune.sweeps._stopping import Until
+
         allotment = allot_on_nodes(experiment.resources, alive_nodes())
         check_nodes(
             run.ray_path, work.resolved.benchmark, work.console, weights=run.teacher_weights
         )
         say_if_busy(allotment, work.console)
+        until = Until(work.interrupted, seconds(experiment.search.time_budget))
         if not work.interrupted.is_set():
-            _tune(work, allotment)
+            _tune(work, allotment, until)
+        larger, short = larger_share(allotment), short_of_memory(run)
+        if larger is not None and short and not until.stop_all():
+            work.console.print(
+                f"{', '.join(short)} ran out of GPU memory: once more, {larger}",
+                highlight=False,
+                soft_wrap=True,
+            )
+            _tune(work, larger, until, larger=True)
+        if until.storage_problem:
+            raise CannotRecordError(until.storage_problem)
     return "interrupted" if work.interrupted.is_set() else "complete"
 
 
-def _tune(work: _Work, allotment: Allotment) -> None:
+def _tune(work: _Work, allotment: Allotment, until: "Until", *, larger: bool = False) -> None:
     # Imported once the environment that Ray reads is set.
     from ray import tune
 
     from dfkd_tune.sweeps._progress import ProgressCallback, SweepProgress
     from dfkd_tune.sweeps._scheduler import RecordedScheduler, make_scheduler
     from dfkd_tune.sweeps._search import GivenTrials, RecordedSearch, RecordedTrials, settle
-    from dfkd_tune.sweeps._stopping import Until
     from trainables import distil_trial
 
     run, resolved, experiment = work.run, work.resolved, work.resolved.experiment
@@ -326,7 +349,7 @@ def _tune(work: _Work, allotment: Allotment) -> None:
             work.comparison.trials,
             [trial.configuration.schedule.total_student_steps for trial in work.comparison.trials],
         )
-        search = GivenTrials(run, resolved, work.session, allotment, given)
+        search = GivenTrials(run, resolved, work.session, allotment, given, larger=larger)
         budget = max(steps)
     else:
         scheduler = make_scheduler(resolved)
@@ -334,7 +357,7 @@ def _tune(work: _Work, allotment: Allotment) -> None:
         if isinstance(scheduler, RecordedScheduler):
             for name in scheduler.replay(run):
                 settle(run.trial_folder(name), experiment.search.scheduler.name)
-        search = RecordedSearch(run, resolved, work.session, allotment)
+        search = RecordedSearch(run, resolved, work.session, allotment, larger=larger)
     progress = SweepProgress.of(
         run,
         max(work.trials, len(run.trial_folders())),
@@ -360,7 +383,7 @@ def _tune(work: _Work, allotment: Allotment) -> None:
             run_config=tune.RunConfig(
                 name="ray",
                 storage_path=str(run.path),
-                stop=Until(work.interrupted, seconds(experiment.search.time_budget)),
+                stop=until,
                 verbose=0,
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=experiment.resources.retries),

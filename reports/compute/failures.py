@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from dfkd_tune.records import ErrorRecord
+from dfkd_tune.records import ErrorRecord, StatusRecord
 from reports.collect import RunData
 
 
@@ -15,13 +15,16 @@ class Failure:
         trial: name.
         state: of the trial.
         reason: why, in words; empty where it is not recorded.
-        error: the exception; None where there was none.
+        errors: what ended its process, the first one first; more than one where it was tried
+            again.
+        given_up: what was left unwritten for want of space, in words.
     """
 
     trial: str
     state: str
     reason: str
-    error: ErrorRecord | None
+    errors: tuple[ErrorRecord, ...]
+    given_up: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class FailureReport:
         diverged: trials with a non-finite loss.
         collapsed: trials whose synthesis made the same few images again and again.
         failed: trials that ended with an error.
-        disturbed: trials with an error that did not end them.
+        disturbed: trials with an error, or without space for a file, that did not end them.
         restores: in order of time.
         unreadable: name and problem of every trial with damaged records.
         problems: of the run's own files.
@@ -79,6 +82,12 @@ class FailureReport:
         )
 
 
+def _errors(status: StatusRecord) -> tuple[ErrorRecord, ...]:
+    """All errors of a trial in order of time."""
+    found = (*(restore.error for restore in status.restores), status.error)
+    return tuple(error for error in found if error is not None)
+
+
 def failure_report(run: RunData) -> FailureReport:
     """Gather all that went wrong in a run."""
     failures = [
@@ -86,12 +95,13 @@ def failure_report(run: RunData) -> FailureReport:
             trial=trial.name,
             state=trial.status.state,
             reason=trial.status.reason,
-            error=trial.status.error,
+            errors=_errors(trial.status),
+            given_up=trial.status.given_up,
         )
         for trial in run.trials
         if trial.status is not None
     ]
-    types = Counter(failure.error.type for failure in failures if failure.error)
+    types = Counter(kind for failure in failures for kind in {e.type for e in failure.errors})
     restores = [
         Restore(trial=trial.name, from_epoch=r.from_epoch, time=r.time, note=r.note)
         for trial in run.trials
@@ -104,7 +114,7 @@ def failure_report(run: RunData) -> FailureReport:
         diverged=tuple(f for f in failures if f.state == "diverged"),
         collapsed=tuple(f for f in failures if f.state == "collapsed"),
         failed=tuple(f for f in failures if f.state == "failed"),
-        disturbed=tuple(f for f in failures if f.error and f.state not in ends),
+        disturbed=tuple(f for f in failures if (f.errors or f.given_up) and f.state not in ends),
         restores=tuple(sorted(restores, key=lambda restore: (restore.time, restore.trial))),
         unreadable=tuple((t.name, problem) for t in run.trials for problem in t.problems),
         problems=run.problems,

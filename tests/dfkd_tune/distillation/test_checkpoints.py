@@ -215,5 +215,5 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     store = CheckpointStore(tmp_path / "file" / "checkpoints", configuration_hash(make_config()))
-    with pytest.raises(StorageError, match="cannot write the checkpoint"):
+    with pytest.raises(StorageError, match=r"cannot write .*epoch_000001"):
         store.save(1, state_of(1))
