@@ -100,10 +100,12 @@ def distil_trial(config: dict[str, Any]) -> None:
         tune.report({**last, VALUE: WORST_VALUE})
     except OutOfGpuMemoryError as error:
         # Not raised: Ray would try again at once, with the same share.
+        folder = run.trial_folder(config["trial"])
         if config["larger_share"]:
+            folder.set_status("running", reason="out of GPU memory: waits for a larger share")
             tune.report({**last, UNSETTLED: True})
             return
-        run.trial_folder(config["trial"]).set_status("failed", reason=str(error))
+        folder.set_status("failed", reason=str(error))
         tune.report(last)
     except CannotRecordError as error:
         tune.report({**last, UNSETTLED: True, STORAGE: str(error)})

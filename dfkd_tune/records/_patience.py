@@ -4,7 +4,7 @@ import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from dfkd_tune.errors import DiskFullError, StorageError, StorageGoneError
 
@@ -73,13 +73,28 @@ def patiently(work: Callable[[], Value], folder: Path) -> Value:
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def storage_error(error: OSError, path: Path, folder: Path) -> StorageError:
-    """The error to raise where a file cannot be written.
+def wait_for(folder: Path) -> None:
+    """Wait for a folder that may have gone for a while.
+
+    Raises:
+        StorageGoneError: if it has not come back after `PATIENCE_SECONDS`.
+    """
+    try:
+        patiently(folder.stat, folder)
+    except OSError as error:
+        raise storage_error(error, folder, folder, "read") from error
+
+
+def storage_error(
+    error: OSError, path: Path, folder: Path, verb: Literal["read", "write"] = "write"
+) -> StorageError:
+    """The error to raise where a file cannot be written or read.
 
     Args:
         error: of the system.
-        path: what was to be written.
+        path: what was to be written or read.
         folder: that should be there.
+        verb: which of both.
     """
     reason = error.strerror or str(error)
     if error.errno in FULL:
@@ -89,7 +104,7 @@ def storage_error(error: OSError, path: Path, folder: Path) -> StorageError:
         )
     if is_gone(error, folder):
         return StorageGoneError(
-            f"storage gone: cannot write {path} ({reason}) for {PATIENCE_SECONDS:g} seconds; bring "
-            f"{folder} back, then give the same command again: what is recorded is kept"
+            f"storage gone: cannot {verb} {path} ({reason}) for {PATIENCE_SECONDS:g} seconds; "
+            f"bring {folder} back, then give the same command again: what is recorded is kept"
         )
-    return StorageError(f"cannot write {path}: {reason}; free space or choose another storage")
+    return StorageError(f"cannot {verb} {path}: {reason}; free space or choose another storage")

@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from dfkd_tune.errors import RunFolderError
-from dfkd_tune.records._patience import patiently
+from dfkd_tune.records._patience import is_gone, patiently, storage_error
 from dfkd_tune.records._record import Record
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -23,6 +23,7 @@ def read_record(path: Path, kind: type[AnyRecord], within: Path | None = None) -
 
     Raises:
         RunFolderError: if the file is missing or does not hold such a record.
+        StorageGoneError: if the run folder has gone for minutes.
     """
     try:
         return kind.model_validate_json(read_content(path, within))
@@ -61,4 +62,11 @@ def read_lines(
 
 def read_content(path: Path, within: Path | None) -> bytes:
     """Read a file; `within`: the run folder, where one that has gone is to be waited for."""
-    return path.read_bytes() if within is None else patiently(path.read_bytes, within)
+    if within is None:
+        return path.read_bytes()
+    try:
+        return patiently(path.read_bytes, within)
+    except OSError as error:
+        if is_gone(error, within):
+            raise storage_error(error, path, within, "read") from error
+        raise

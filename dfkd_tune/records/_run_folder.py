@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfkd_tune.errors import RunFolderError
-from dfkd_tune.records._patience import patiently
+from dfkd_tune.records._patience import wait_for
 from dfkd_tune.records._pool import PoolRecord
 from dfkd_tune.records._reading import read_content, read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
@@ -129,6 +129,6 @@ class RunFolder:
     def trial_folders(self) -> list[TrialFolder]:
         """All trials that have a configuration and a status, in order of proposal."""
         if self.within is not None:
-            patiently(self.within.stat, self.within)
+            wait_for(self.within)
         folders = [self.trial_folder(path.name) for path in sorted(self.trials_path.glob("t*"))]
         return [f for f in folders if f.trial_file.exists() and f.status_file.exists()]

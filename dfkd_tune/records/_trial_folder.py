@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from dfkd_tune.records._patience import patiently
+from dfkd_tune.records._patience import wait_for
 from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._selection import TestOutcome
 from dfkd_tune.records._trial import EpochRecord, StatusRecord, TrialRecord, TrialState
@@ -56,7 +56,7 @@ class TrialFolder:
         """Whether the trial has a status."""
         if self.within is not None:
             # A storage that has gone has no statuses, and must not be taken for an empty one.
-            patiently(self.within.stat, self.within)
+            wait_for(self.within)
         return self.status_file.exists()
 
     def epochs(self) -> list[EpochRecord]:

@@ -164,7 +164,9 @@ def run_sweep(
             ending = _search(work, address, retry_failed)
             return _conclude(work, ending)
         except CannotRecordError as error:
-            # The state may not be written either; a report then finds the run killed.
+            # Nobody reads Ray's scratch any more, and a state needs little space. Where that cannot
+            # be written either, a report finds the run killed.
+            shutil.rmtree(run.ray_path, ignore_errors=True)
             with suppress(CannotRecordError):
                 _mark_interrupted(run)
                 set_run_state(run, "interrupted", str(error))

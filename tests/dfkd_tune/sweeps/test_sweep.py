@@ -379,13 +379,17 @@ def test_a_killed_worker_costs_its_trial_alone(
         assert result.exit_code == 0
         assert status.state == "complete"
         assert [restore.from_epoch >= 6 for restore in status.restores] == [True]
+        assert status.restores[0].error is not None
+        assert status.restores[0].error.type == "WorkerDied"
         assert [epoch.epoch for epoch in folder.epochs()] == list(range(1, 41))
     else:
         assert result.exit_code == 3
         assert status.state == "failed"
         assert status.error is not None
         assert "ended without a word" in status.error.message
-    write_report([result.run.path])
+        assert "MiB" in status.error.message
+    page = write_report([result.run.path]).html.read_text(encoding="utf-8")
+    assert "WorkerDied" in page
 
 
 HANGS = """
@@ -437,6 +441,8 @@ def test_a_hanging_trial_is_ended_and_tried_again(
     status = folder.status()
     hung = [restore for restore in status.restores if "hung" in restore.note]
     assert len(hung) == 1
+    assert hung[0].error is not None
+    assert "in forward" in hung[0].error.traceback
     if once:
         assert status.state == "complete"
         assert [epoch.epoch for epoch in folder.epochs()] == list(range(1, 7))
