@@ -96,8 +96,8 @@ def measure_efficiency(
     found = []
     for done, seed in enumerate(seeds, start=1):
         plain = _with_search(random_search(resolved), {"seed": seed})
-        changes = {"seed": APART + seed, "trials": MORE_TRIALS * trials}
-        sought = _with_search(resolved, changes)
+        more = MORE_TRIALS * trials
+        sought = _with_search(resolved, {"seed": APART + seed, "trials": more})
         budget = trials * resolved.base.schedule.total_student_steps
         random = _simulate(plain, model, workers, budget)
         search = _simulate(sought, model, workers, budget)
