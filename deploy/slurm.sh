@@ -26,7 +26,8 @@ fi
 experiment=$1
 storage=$2
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes%%$'\n'*}
 # A port of this job's own, as the head's node may have served another one a moment ago.
 address=$head:$((20000 + SLURM_JOB_ID % 10000))
 

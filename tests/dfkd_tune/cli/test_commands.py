@@ -38,7 +38,7 @@ def output(
         ("benchmarks", "benchmark", set(BENCHMARKS)),
         ("students", "student", set(CLASSIFIERS)),
         ("spaces", "space", set(SPACES)),
-        ("samplers", "sampler", {"tpe", "gp", "cmaes", "nsga2", "random"}),
+        ("samplers", "sampler", {"tpe", "gp", "cmaes", "nsga2", "random", "grid"}),
     ],
 )
 def test_lists(output: Any, kind: str, key: str, expected: set[str]) -> None:

@@ -64,7 +64,8 @@ def test_a_trial_without_gpu_memory_waits_for_the_larger_share(
     config = more.suggest("c")
     assert config is not None
     assert (config["trial"], config["larger_share"]) == ("t0000", False)
-    assert more.suggest("d") == RecordedSearch.FINISHED
+    # No other one, but this may come back, if its node is lost.
+    assert more.suggest("d") is None
     # As it is once it has begun again: the error stands with its restore.
     restore = RestoreRecord(session="s", time="", from_epoch=0, error=OUT)
     folder.set_status("running", error=None, restores=(restore,))
