@@ -76,7 +76,9 @@ class NoisyLayer(nn.Module):
     """A label's fixed embedding through a layer of random weights (NAYER, CVPR 2024, eq. 5 to 8).
 
     The randomness of the images is in this layer, not in a noise vector: it is drawn anew in every
-    round and trained within it.
+    round and trained within it. As in the public code, embeddings are normalised over the batch and
+    weights are standard normal: a class moves the output far more than PyTorch's own first weights
+    would let it, so that a round of few steps can tell classes apart.
 
     Args:
         config: length of its output, number of layers, embeddings.
@@ -96,6 +98,7 @@ class NoisyLayer(nn.Module):
         self.layers = nn.ModuleList(
             nn.Linear(width, config.latent_size) for _ in range(config.noisy_layers)
         )
+        self.redraw()
 
     def forward(self, labels: Tensor) -> Tensor:
         """Labels `(N,)` to `(N, latent_size)`.
@@ -103,7 +106,7 @@ class NoisyLayer(nn.Module):
         The n-th image of a class goes through layer n, modulo their number, so that images of one
         class differ.
         """
-        embedded = self.norm(self.embeddings[labels]).sigmoid()
+        embedded = self.norm(self.embeddings[labels])
         every = torch.stack([layer(embedded) for layer in self.layers])
         one_hot = functional.one_hot(labels, len(self.embeddings))
         earlier = (one_hot.cumsum(0) - one_hot).gather(1, labels.unsqueeze(1)).squeeze(1)
@@ -114,7 +117,8 @@ class NoisyLayer(nn.Module):
         """Draw the layers' weights anew, from the global random state."""
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
-            layer.reset_parameters()
+            nn.init.normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
 class LatentInput(nn.Module):

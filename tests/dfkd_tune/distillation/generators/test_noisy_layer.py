@@ -54,10 +54,10 @@ def expected_latent(generator: Generator, labels: np.ndarray, training: bool) ->
         variance = noisy.norm.running_var.double().numpy()
     normalised = (chosen - mean) / np.sqrt(variance + noisy.norm.eps)
     weight, bias = (p.detach().double().numpy() for p in noisy.norm.parameters())
-    squashed = 1 / (1 + np.exp(-(normalised * weight + bias)))
+    embedded = normalised * weight + bias
     rows = []
     met: Counter[int] = Counter()
-    for label, row in zip(labels.tolist(), squashed, strict=True):
+    for label, row in zip(labels.tolist(), embedded, strict=True):
         layer = noisy.layers[met[label] % len(noisy.layers)]
         met[label] += 1
         matrix, shift = (p.detach().double().numpy() for p in layer.parameters())
@@ -193,8 +193,9 @@ def state(generator: Generator) -> dict[str, Tensor]:
 
 
 def test_redrawing_changes_the_noisy_layers_alone_by_the_seed() -> None:
-    generator = build_generator(config(noisy_layers=2), INPUTS, 0)
-    layers = {f"latent.noisy.layers.{i}.{kind}" for i in (0, 1) for kind in ("weight", "bias")}
+    generator = build_generator(config(noisy_layers=2, latent_size=400), INPUTS, 0)
+    # The biases begin at 0 each time.
+    layers = {f"latent.noisy.layers.{i}.weight" for i in (0, 1)}
     first = state(generator)
     torch.manual_seed(77)
     random = torch.get_rng_state()
@@ -206,9 +207,21 @@ def test_redrawing_changes_the_noisy_layers_alone_by_the_seed() -> None:
     assert changed(second, state(generator)) == layers
     redraw_noisy_layer(generator, 3)
     assert changed(second, state(generator)) == set()
-    # Drawn as a linear layer is: uniform up to 1 / sqrt(length).
     weights = second["latent.noisy.layers.0.weight"]
-    assert 0.5 / LENGTH**0.5 < weights.abs().max() <= 1 / LENGTH**0.5
+    assert weights.mean() == pytest.approx(0, abs=0.1)
+    assert weights.std() == pytest.approx(1, abs=0.1)
+    assert second["latent.noisy.layers.0.bias"].abs().max() == 0
+
+
+def test_redrawing_forgets_what_the_biases_learned() -> None:
+    generator = build_generator(config(noisy_layers=2), INPUTS, 0)
+    assert generator.latent.noisy is not None
+    with torch.no_grad():
+        for layer in generator.latent.noisy.layers:
+            assert isinstance(layer, torch.nn.Linear)
+            layer.bias.fill_(3.0)
+    redraw_noisy_layer(generator, 3)
+    assert state(generator)["latent.noisy.layers.1.bias"].abs().max() == 0
 
 
 @pytest.mark.parametrize("conditioning", ["none", "embed_concat"])
