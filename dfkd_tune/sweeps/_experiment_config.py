@@ -103,7 +103,7 @@ class SearchConfig(_Section):
         "nsga2: NSGA-II, with a cost; random; grid: every combination of choices",
     )
     startup_trials: int = Field(
-        default=6,
+        default=10,
         ge=0,
         description="drawn at random before the sampler learns; of nsga2 a generation",
     )
