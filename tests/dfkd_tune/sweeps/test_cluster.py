@@ -23,7 +23,7 @@ from dfkd_tune.sweeps import package_version, ray_cluster
 from dfkd_tune.sweeps._cluster import Node, _data_probe, _shared_probe, allot_on_nodes
 from dfkd_tune.sweeps._experiment_config import ResourcesConfig
 
-KILLS = int(os.environ.get("DFKD_TUNE_TEST_KILLS", "1"))
+KILLS = int(os.environ.get("DFKD_TUNE_TEST_KILLS", "0"))
 KILL_SEED = int(os.environ.get("DFKD_TUNE_TEST_KILL_SEED", "0"))
 
 

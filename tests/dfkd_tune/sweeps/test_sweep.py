@@ -518,6 +518,7 @@ def _is_agent(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.timeout(600)
 def test_killed_three_times_nothing_is_lost_or_doubled(
     command: Any, sweep: Any, storage: Path
 ) -> None:
