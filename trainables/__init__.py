@@ -43,6 +43,7 @@ from trainables._teachers import (
     teacher_recipe,
 )
 from trainables._trials import (
+    GRID_ROWS,
     SavingConfig,
     SupersededError,
     run_benchmark,
@@ -60,6 +61,7 @@ from trainables._yardsticks import (
 
 __all__ = [
     "BUDGET",
+    "GRID_ROWS",
     "SEARCH_OBJECTIVES",
     "STORAGE",
     "UNSETTLED",

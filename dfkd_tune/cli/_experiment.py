@@ -1,5 +1,6 @@
 """What `sweep` and `distill` do with an experiment; loads PyTorch and Ray."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,19 +13,25 @@ from dfkd_tune.distillation import METHODS
 from dfkd_tune.errors import CollapsedError, DfkdTuneError, DivergedError, UsageError
 from dfkd_tune.records import COST_WORDS, EpochRecord, RunFolder
 from dfkd_tune.sweeps import (
+    Allotment,
     Assignment,
     ResolvedExperiment,
     Resume,
     allot,
+    disk_of,
     ensure_audit,
     epoch_progress,
+    expected_share,
     gpu_count,
     override,
+    pace_of,
     read_experiment_file,
     resolve_experiment,
     run_distillation,
+    trials_left,
     usable_cpus,
 )
+from reports.formatting import duration, memory
 
 
 def resolved_from(
@@ -76,8 +83,10 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
     """What a sweep would do, as far as it can be told beforehand."""
     experiment = resolved.experiment
     running = f"on the cluster at {address}, which is asked at the start"
+    taking = {"duration": "known at the start, when the cluster is"}
     if address in (None, "local"):
-        running = str(allot(experiment.resources, usable_cpus(), gpu_count()))
+        allotment = allot(experiment.resources, usable_cpus(), gpu_count())
+        running, taking = str(allotment), _duration(resolved, allotment)
     schedule, search = resolved.base.schedule, experiment.search
     trial = f"{schedule.total_student_steps} student steps in {schedule.total_epochs} epochs"
     if search.scheduler.name != "none":
@@ -87,14 +96,56 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
         "run folder": str(experiment.storage.absolute() / experiment.name),
         "benchmark": resolved.benchmark.title,
         "method": ", ".join(f"{name} ({METHODS[name].source})" for name in resolved.bases),
-        "trials": search.trials,
+        "trials": _trials(resolved),
         "running": running,
         "a trial": trial,
+        **taking,
+        "disk": _disk(resolved),
         **_searched(resolved),
         **_warm(resolved),
         "chosen by": resolved.objective.words,
         **weighed,
     }
+
+
+def _trials(resolved: ResolvedExperiment) -> int | str:
+    trials, every = resolved.experiment.search.trials, len(resolved.grid)
+    return f"{trials} of the grid's {every} combinations" if trials < every else trials
+
+
+def _duration(resolved: ResolvedExperiment, allotment: Allotment) -> dict[str, str]:
+    """How long the search takes, at most and likely, and what that is known by."""
+    left, at_once = trials_left(resolved), allotment.max_concurrent
+    if not left:
+        return {"duration": "all trials have ended already"}
+    pace = pace_of(resolved, allotment)
+    if pace is None:
+        return {"duration": "unknown: the recipe diverged in its first steps"}
+    epochs, search = resolved.base.schedule.total_epochs, resolved.experiment.search
+    most = math.ceil(left / at_once) * pace.seconds
+    words = (
+        f"about {duration(most)} if every trial trains its whole budget ({left} times {epochs} "
+        f"epochs, {at_once} at once)"
+    )
+    share = expected_share(resolved, at_once)
+    if share < 1:
+        likely = max(pace.seconds, share * left * pace.seconds / at_once)
+        words += (
+            f"; about {duration(likely)} ({round(share * left * epochs)} epochs) if "
+            f"{search.scheduler.name} stops trials as it would where one that is ahead stays ahead"
+        )
+    if search.time_budget is not None:
+        words += f"; ends after {search.time_budget} of searching anyway"
+    return {"duration": words, "duration is from": pace.basis}
+
+
+def _disk(resolved: ResolvedExperiment) -> str:
+    disk = disk_of(resolved)
+    return (
+        f"at most about {memory(disk.while_running / 2**20)} while it runs, "
+        f"{memory(disk.at_the_end / 2**20)} in the end, where all students are as large as the "
+        f"recipe's"
+    )
 
 
 def _searched(resolved: ResolvedExperiment) -> dict[str, str]:

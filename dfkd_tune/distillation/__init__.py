@@ -1,6 +1,6 @@
 """The data-free loop. Nothing in this package can receive a real image."""
 
-from dfkd_tune.distillation._collapse import CollapseConfig, CollapseSigns
+from dfkd_tune.distillation._collapse import CollapseConfig, CollapseSigns, most_kept
 from dfkd_tune.distillation._config import (
     DistillationConfig,
     GeneratorOptimiserConfig,
@@ -86,6 +86,7 @@ __all__ = [
     "invert",
     "learning_rate",
     "method_service",
+    "most_kept",
     "sample_per_class",
     "to_pixels",
 ]

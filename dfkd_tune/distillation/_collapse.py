@@ -60,6 +60,11 @@ class CollapseSigns:
     collapsed: bool
 
 
+def most_kept(numbers: int) -> int:
+    """How many images the watch keeps at most, of so many numbers each."""
+    return max(2 * PER_EPOCH, min(KEPT, KEPT_NUMBERS // numbers))
+
+
 @dataclass
 class CollapseWatch:
     """Looks at the last batch of every epoch, and at kept images, at a cost of three passes.
@@ -132,7 +137,7 @@ class CollapseWatch:
 
     def _keep(self, images: Tensor) -> None:
         kept = torch.cat([self.images, images[:PER_EPOCH].to(torch.float16)])
-        most = max(2 * PER_EPOCH, min(KEPT, KEPT_NUMBERS // images[0].numel()))
+        most = most_kept(images[0].numel())
         # Where only few fit, one thinning frees fewer places than an epoch takes.
         while len(kept) > most:
             # Every second one of the older half goes.

@@ -12,6 +12,7 @@ from dfkd_tune.sweeps._distill import (
 )
 from dfkd_tune.sweeps._efficiency import Efficiency, measure_efficiency
 from dfkd_tune.sweeps._epochs import epoch_progress
+from dfkd_tune.sweeps._estimate import disk_of, expected_share, pace_of, trials_left
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, resolve_experiment
 from dfkd_tune.sweeps._experiment_config import SAMPLERS, Experiment
 from dfkd_tune.sweeps._experiment_file import override, read_experiment_file
@@ -67,15 +68,18 @@ __all__ = [
     "comparison_of_methods",
     "confirmation",
     "dashboard_server",
+    "disk_of",
     "ensure_audit",
     "environment",
     "epoch_progress",
+    "expected_share",
     "experiment_of_run",
     "first_difference",
     "gpu_count",
     "measure_efficiency",
     "measure_yardsticks",
     "override",
+    "pace_of",
     "package_version",
     "prepare_environment",
     "prepare_images",
@@ -91,6 +95,7 @@ __all__ = [
     "run_sweep",
     "teacher_cache",
     "teacher_with_progress",
+    "trials_left",
     "usable_cpus",
     "validation_lines",
 ]

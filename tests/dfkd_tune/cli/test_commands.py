@@ -86,6 +86,10 @@ def test_a_dry_run_writes_nothing(output: Any, tiny: dict[str, Any], tmp_path: P
     assert plan["trials"] == 7
     assert "36 student steps in 6 epochs; may be stopped after 6" in plan["a trial"]
     assert "weighed against" not in plan
+    assert "if every trial trains its whole budget (7 times 6 epochs, " in plan["duration"]
+    assert "if asha stops trials" in plan["duration"]
+    assert "timed now" in plan["duration is from"]
+    assert "in the end" in plan["disk"]
     assert not (tmp_path / "runs").exists()
 
 
