@@ -28,10 +28,11 @@ def message(raw: dict[str, Any]) -> str:
 def test_the_shipped_experiments_are_valid() -> None:
     files = {file.stem: file for file in (REPOSITORY / "experiments").glob("*.yaml")}
     assert set(files) == {
-        "ablation_aircraft64",
+        "ablation_cub64",
         "digits",
         "methods_cifar10",
         "methods_digits",
+        "pretrain_cifar64",
         "search_methods_digits",
         "six_benchmarks",
     }
