@@ -8,11 +8,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$p && break; done)
 READY := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup demo test lint types imports check format clean
+.PHONY: help setup demo test test-long lint types imports check format clean
 
 help:
 	@echo "make demo   search on the embedded digits, then write and show where the report is"
-	@echo "make test   run all tests"
+	@echo "make test   run the tests, some minutes"
+	@echo "make test-long  run those of a lost node, a full disk and the like, some minutes more"
 	@echo "make check  linters, types and the direction of imports"
 	@echo "make format format the code"
 	@echo "make clean  remove the virtual environment and caches; runs/ stays"
@@ -34,7 +35,10 @@ demo: setup
 
 # On two processes; real sweeps and the browser stay in one of them, after one another.
 test: setup
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadgroup
+
+test-long: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses 0
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -238,6 +238,7 @@ def _seen(run: RunFolder) -> dict[str, Any]:
 
 
 @pytest.mark.sweep
+@pytest.mark.long
 @pytest.mark.timeout(300 + 120 * KILLS)
 def test_drivers_and_a_node_are_lost_and_nothing_else(
     cluster: Any, command: Any, storage: Path, tmp_path: Path

@@ -192,6 +192,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.sweep
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_sweeps_survive_memory_and_storage_that_fail(
     tiny: dict[str, Any], storage: Path, tmp_path: Path
 ) -> None:

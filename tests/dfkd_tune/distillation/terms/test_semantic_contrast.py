@@ -168,7 +168,8 @@ def test_the_symmetric_mode_treats_both_networks_alike() -> None:
 
 
 def test_the_order_of_the_batch_makes_no_difference() -> None:
-    term, order = build(), NUMBERS.permutation(N)
+    # Every image moves, whatever was drawn before.
+    term, order = build(), np.roll(np.arange(N), 1)
     before = term(step()).item()
     assert term(step(TEACHER[order], STUDENT[order])).item() == pytest.approx(before, rel=1e-9)
     assert term(step(TEACHER, STUDENT[order])).item() != pytest.approx(before, rel=1e-3)
