@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dfkd_tune.cli._options import Address
 from dfkd_tune.cli._output import (
     command_line,
     make_console,
@@ -23,10 +24,6 @@ Seeds = Annotated[int, typer.Option(min=1, max=100, help="distillations of each 
 Name = Annotated[str | None, typer.Option(help="of the run")]
 Storage = Annotated[Path | None, typer.Option(help="folder that holds all runs")]
 Epochs = Annotated[int | None, typer.Option(help="of student training, in place of the file's")]
-Address = Annotated[
-    str | None,
-    typer.Option(envvar="RAY_ADDRESS", help="of a Ray cluster; one of our own by default"),
-]
 DryRun = Annotated[bool, typer.Option(help="check everything and list the variants only")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document at the end")]
 

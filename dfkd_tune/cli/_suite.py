@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dfkd_tune.cli._options import Address
 from dfkd_tune.cli._output import make_console, print_json
 from dfkd_tune.errors import DfkdTuneError
 
@@ -17,10 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document at
 def suite(
     file: Annotated[Path, typer.Argument(help="suite file (YAML)", show_default=False)],
     storage: Annotated[Path | None, typer.Option(help="folder that holds all runs")] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="RAY_ADDRESS", help="of a Ray cluster; one of our own by default"),
-    ] = None,
+    address: Address = None,
     download: Annotated[bool, typer.Option(help="fetch the images first, where they are not")] = (
         False
     ),

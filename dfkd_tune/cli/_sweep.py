@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from dfkd_tune.cli._options import Address
 from dfkd_tune.cli._output import (
     command_line,
     make_console,
@@ -44,10 +45,7 @@ def sweep(
     gpus_per_trial: GpusPerTrial = None,
     cpus_per_trial: CpusPerTrial = None,
     seed: Seed = None,
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="RAY_ADDRESS", help="of a Ray cluster; one of our own by default"),
-    ] = None,
+    address: Address = None,
     resume: ResumeOption = "auto",
     retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
     time_budget: Annotated[str | None, typer.Option(help="such as 90s, 30m, 2h")] = None,
@@ -112,10 +110,7 @@ def extend(
     trials: Annotated[
         int, typer.Option(min=1, help="how many there are to be, in all", show_default=False)
     ],
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="RAY_ADDRESS", help="of a Ray cluster; one of our own by default"),
-    ] = None,
+    address: Address = None,
     retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
     dry_run: Annotated[bool, typer.Option(help="check everything and show the plan only")] = False,
     as_json: AsJson = False,
@@ -140,9 +135,7 @@ def baseline(
     name: Annotated[
         str | None, typer.Option(help="of the new run beside it; RUN-random by default")
     ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="of a Ray cluster; one of our own by default")
-    ] = None,
+    address: Address = None,
     retry_failed: Annotated[bool, typer.Option(help="try failed trials again")] = False,
     dry_run: Annotated[bool, typer.Option(help="check everything and show the plan only")] = False,
     as_json: AsJson = False,

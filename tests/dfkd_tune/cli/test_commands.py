@@ -177,6 +177,14 @@ def test_from_sweep_to_distill(
     assert Path(both["report"]).exists()
 
 
+@pytest.mark.parametrize(
+    "command", ["sweep", "extend", "baseline", "suite", "ablate", "compare", "confirm"]
+)
+def test_every_search_hears_of_the_cluster(output: Any, command: str) -> None:
+    """Rich wraps the help, so the words are looked for without its frame."""
+    assert "RAY_ADDRESS" in output(command, "--help")
+
+
 @pytest.mark.sweep
 def test_doctor_finds_this_machine_fit(output: Any, tmp_path: Path, ray_session: None) -> None:
     checks = json.loads(output("doctor", "--storage", tmp_path / "runs", "--json"))

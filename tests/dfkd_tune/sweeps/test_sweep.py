@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from processes import wait_for
 
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import EpochRecord, RunFolder, read_lines
@@ -487,14 +488,6 @@ def command(
         if process.poll() is None:
             process.kill()
             process.communicate()
-
-
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "the sweep does not get on"
-        time.sleep(0.05)
 
 
 def kill(process: "subprocess.Popen[str]") -> list[psutil.Process]:
