@@ -28,7 +28,10 @@ def random_baseline(run: RunFolder, name: str | None = None) -> ResolvedExperime
     )
     search = resolved.experiment.search
     if search.sampler == "random":
-        raise RunFolderError(f"the trials of {run.path} were drawn at random themselves")
+        raise RunFolderError(
+            f"the trials of {run.path} were drawn at random themselves; give the folder of a sweep "
+            f"with another sampler"
+        )
     unfinished = sum(folder.status().state not in FINAL_STATES for folder in folders)
     if unfinished or not folders:
         what = f"{unfinished} of its {len(folders)} trials" if folders else "all of its trials"
