@@ -6,11 +6,11 @@ from search_spaces._dimensions import (
     ON,
     Condition,
     Dimension,
-    SearchSpace,
     get_key,
     with_values,
 )
 from search_spaces._registry import SPACES, get_space
+from search_spaces._space import SearchSpace
 from search_spaces._students import students_for
 
 __all__ = [

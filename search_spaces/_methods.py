@@ -1,7 +1,7 @@
 """The space of every method: its own weights and knobs, with ranges that hold what is published."""
 
 from dfkd_tune.distillation import METHODS
-from search_spaces._dimensions import METHOD_KEY, Dimension, SearchSpace
+from search_spaces._dimensions import METHOD_KEY, Dimension
 from search_spaces._pieces import (
     CONDITIONING,
     GENERATOR,
@@ -11,10 +11,12 @@ from search_spaces._pieces import (
     STUDENT_RATE,
     TEMPERATURE,
     choice,
+    generator_training,
     logarithmic,
     weight,
     weights,
 )
+from search_spaces._space import SearchSpace
 
 _ADVERSARIAL = "generator_objective.adversarial"
 _STATISTICS = "generator_objective.bn_statistics"
@@ -65,8 +67,7 @@ _CGDD = (
     TEMPERATURE,
     weight("student_objective.preset_label", switch=True),
     weight("student_objective.attention_transfer", switch=True),
-    GENERATOR_RATE,
-    STREAM_STEPS,
+    *generator_training(STREAM_STEPS),
     STUDENT_RATE,
 )
 
@@ -109,8 +110,10 @@ METHOD_SPACES: tuple[SearchSpace, ...] = (
             "not settled: its eq. 8 writes one letter for both",
             when=f"{_SEMANTIC}.weight",
         ),
-        choice("schedule.generator_steps", (1, 5, 10, 20), "20, and 1 to 50 elsewhere"),
-        *_RATES,
+        *generator_training(
+            choice("schedule.generator_steps", (1, 5, 10, 20), "20, and 1 to 50 elsewhere")
+        ),
+        STUDENT_RATE,
     ),
     _space(
         "zskd",
@@ -132,7 +135,7 @@ METHOD_SPACES: tuple[SearchSpace, ...] = (
         logarithmic("student_optimiser.learning_rate", 1e-4, 1e-2, "of Adam; 0.002 in its code"),
     ),
     _space("dafl", *GENERATOR, *_weights("dafl"), TEMPERATURE, *_RATES),
-    _space("dfad", *GENERATOR, *_weights("dfad"), STREAM_STEPS, *_RATES),
+    _space("dfad", *GENERATOR, *_weights("dfad"), *generator_training(STREAM_STEPS), STUDENT_RATE),
     _space(
         "adi",
         *_weights("adi"),
@@ -141,15 +144,23 @@ METHOD_SPACES: tuple[SearchSpace, ...] = (
         logarithmic("generator_optimiser.learning_rate", 1e-2, 0.5, "of the pixels; 0.1"),
         STUDENT_RATE,
     ),
-    _space("dfq", *GENERATOR, *_weights("dfq"), _DIVERGENCE, TEMPERATURE, STREAM_STEPS, *_RATES),
+    _space(
+        "dfq",
+        *GENERATOR,
+        *_weights("dfq"),
+        _DIVERGENCE,
+        TEMPERATURE,
+        *generator_training(STREAM_STEPS),
+        STUDENT_RATE,
+    ),
     _space(
         "mad",
         *GENERATOR,
         choice("generator_average.momentum", (0.9, 0.95, 0.99), "0.95 best in its paper"),
         *_weights("mad"),
         TEMPERATURE,
-        STREAM_STEPS,
-        *_RATES,
+        *generator_training(STREAM_STEPS),
+        STUDENT_RATE,
     ),
     _space(
         "cmi",
@@ -163,8 +174,8 @@ METHOD_SPACES: tuple[SearchSpace, ...] = (
             when=f"{_CONTRAST}.weight",
         ),
         TEMPERATURE,
-        _round_steps(50, 100, 200, 500),
-        *_RATES,
+        *generator_training(_round_steps(50, 100, 200, 500)),
+        STUDENT_RATE,
     ),
     _space(
         "pre_dfkd",
@@ -179,9 +190,9 @@ METHOD_SPACES: tuple[SearchSpace, ...] = (
         *_weights("fast"),
         _MOMENTUM,
         TEMPERATURE,
-        _round_steps(2, 5, 10, 20),
         logarithmic("synthesis.latent_learning_rate", 1e-3, 0.1, "0.01 to 0.015 in its scripts"),
-        *_RATES,
+        *generator_training(_round_steps(2, 5, 10, 20)),
+        STUDENT_RATE,
     ),
     _space(
         "nayer",
@@ -190,8 +201,8 @@ METHOD_SPACES: tuple[SearchSpace, ...] = (
         *_weights("nayer"),
         _MOMENTUM,
         TEMPERATURE,
-        _round_steps(10, 20, 30, 40, 60),
-        *_RATES,
+        *generator_training(_round_steps(10, 20, 30, 40, 60)),
+        STUDENT_RATE,
     ),
 )
 

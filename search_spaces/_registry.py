@@ -1,8 +1,8 @@
 """All search spaces, by name."""
 
 from dfkd_tune.errors import unknown_name
-from search_spaces._dimensions import SearchSpace
 from search_spaces._methods import METHOD_SPACES, SPACE_OVER_METHODS
+from search_spaces._space import SearchSpace
 
 SPACES: dict[str, SearchSpace] = {
     space.name: space for space in (*METHOD_SPACES, SPACE_OVER_METHODS)

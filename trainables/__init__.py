@@ -26,7 +26,7 @@ from trainables._ray import (
     distil_trial,
     train_teacher,
 )
-from trainables._simulated import seconds_per_epoch, simulate_trial
+from trainables._simulated import simulate_trial
 from trainables._teachers import (
     Teacher,
     TeacherConfig,
@@ -103,7 +103,6 @@ __all__ = [
     "save_kept",
     "score_on_pool",
     "score_teacher",
-    "seconds_per_epoch",
     "simulate_trial",
     "student_size",
     "teacher_hash",

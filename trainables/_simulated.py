@@ -4,19 +4,12 @@ from collections.abc import Iterator
 
 from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.records import EpochRecord, RunFolder, Seconds, append_record, now
-from trainables._curves import CurveModel
+from trainables._curves import RecordedCurve
 from trainables._trials import SupersededError
 
 
-def seconds_per_epoch(run: RunFolder, name: str, model: CurveModel) -> float:
-    """How long each epoch of a simulated trial would take."""
-    record = run.trial_folder(name).trial()
-    schedule = DistillationConfig.model_validate(record.configuration).schedule
-    return model.seconds(record.parameters) / schedule.total_epochs
-
-
 def simulate_trial(
-    run: RunFolder, name: str, *, session: str, model: CurveModel
+    run: RunFolder, name: str, *, session: str, curve: RecordedCurve
 ) -> Iterator[EpochRecord]:
     """Record a trial of a run folder as if it were trained, going on after its last epoch.
 
@@ -24,7 +17,7 @@ def simulate_trial(
         run: the run folder.
         name: the trial.
         session: the start of the command that this process belongs to.
-        model: gives its values.
+        curve: that it follows.
 
     Yields:
         Every epoch once it is recorded; the last one with the trial complete.
@@ -33,9 +26,8 @@ def simulate_trial(
         SupersededError: if another start of the command took the folder over.
     """
     folder = run.trial_folder(name)
-    record = folder.trial()
-    schedule = DistillationConfig.model_validate(record.configuration).schedule
-    seconds = seconds_per_epoch(run, name, model)
+    schedule = DistillationConfig.model_validate(folder.trial().configuration).schedule
+    seconds = curve.seconds / schedule.total_epochs
     folder.set_status("running", reason="simulated")
     per_epoch = schedule.iterations_per_epoch * schedule.student_steps
     for epoch in range(len(folder.epochs()) + 1, schedule.total_epochs + 1):
@@ -48,7 +40,7 @@ def simulate_trial(
             stage="alternating" if steps else "generator",
             student_steps=steps,
             generator_steps=epoch,
-            value=model.predict(record.parameters, steps / schedule.total_student_steps),
+            value=curve.at(steps / schedule.total_student_steps),
             validation={},
             losses={},
             learning_rates={},

@@ -4,21 +4,26 @@ It imports what it needs when it is called, so that `--help` need not wait for P
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dfkd_tune.cli._output import make_console, percent, print_json, print_table
 
+if TYPE_CHECKING:
+    from trainables import RecordedCurve, SearchObjective
+
 
 def simulate(
     experiment: Annotated[Path, typer.Argument(help="experiment file (YAML)", show_default=False)],
     curves: Annotated[
-        Path,
+        list[Path],
         typer.Option(
-            help="recorded curves: the folder of a finished run, or a file of --save",
+            help="recorded curves: the folder of a finished run, or a file of --save; may be "
+            "given several times",
             show_default=False,
         ),
     ],
@@ -28,7 +33,7 @@ def simulate(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=1000, help="trials at once")] = 2,
     save: Annotated[
-        Path | None, typer.Option(help="file to keep the curves of a run in (JSON Lines)")
+        Path | None, typer.Option(help="file to keep these curves in (JSON Lines)")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
 ) -> None:
@@ -37,9 +42,8 @@ def simulate(
 
     from dfkd_tune.cli._experiment import resolved_from
     from dfkd_tune.errors import UsageError
-    from dfkd_tune.records import RunFolder
     from dfkd_tune.sweeps import epoch_progress, measure_efficiency
-    from trainables import CurveModel, read_curves, recorded_curves, write_curves
+    from trainables import CurveModel, write_curves
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = make_console(as_json)
@@ -49,12 +53,7 @@ def simulate(
             f"{experiment}: search.against: how soon a search finds the best is told by one "
             f"number; take it out"
         )
-    if curves.is_dir():
-        known = tuple(recorded_curves(RunFolder.open(curves)))
-        if not known:
-            raise UsageError(f"{curves} has no complete trial, so no curve")
-    else:
-        known = read_curves(curves)
+    known = tuple(curve for path in curves for curve in _curves(path, resolved.objective))
     if save is not None:
         write_curves(save, known)
     model = CurveModel(resolved.space, known)
@@ -67,7 +66,7 @@ def simulate(
             progress=lambda done, count: show(done, count, f"searching, seed {done} of {count}"),
         )
     if as_json:
-        print_json({**asdict(found), "curves": len(known)})
+        print_json({**asdict(found), "curves": len(known), "skill": model.skill})
         return
     rows = [
         [str(each.seed), percent(each.random_best), percent(each.search_best), _share(each.share)]
@@ -78,11 +77,42 @@ def simulate(
     low, high = found.interval
     console.print(
         f"median share of the budget of {found.trials} random trials: {_share(found.median)} "
-        f"(95 % interval {_share(low)} to {_share(high)}), on {len(known)} recorded curves",
+        f"(95 % interval {_share(low)} to {_share(high)})",
         highlight=False,
         soft_wrap=True,
     )
+    console.print(_trust(len(known), model.skill), highlight=False, soft_wrap=True)
+
+
+def _curves(path: Path, objective: "SearchObjective") -> Sequence["RecordedCurve"]:
+    """The curves of a run folder or a file.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    from dfkd_tune.errors import UsageError
+    from dfkd_tune.records import RunFolder
+    from trainables import read_curves, recorded_curves
+
+    if not path.is_dir():
+        return read_curves(path)
+    found = recorded_curves(RunFolder.open(path), objective.key)
+    if not found:
+        raise UsageError(
+            f"{path} has no complete trial with {objective.words} after every epoch, so no curve"
+        )
+    return found
 
 
 def _share(value: float) -> str:
     return "not reached" if math.isinf(value) else percent(value)
+
+
+def _trust(curves: int, skill: float) -> str:
+    """How far recorded curves can be trusted, for people."""
+    if math.isnan(skill):
+        return f"on {curves} recorded curves, too few to say how well they tell of others"
+    return (
+        f"on {curves} recorded curves; of trials that it has not seen, the model of them ranks the "
+        f"last values with Spearman {skill:.2f}"
+    )

@@ -17,7 +17,7 @@ from dfkd_tune.sweeps._experiment import ResolvedExperiment
 from dfkd_tune.sweeps._machine import Allotment
 from dfkd_tune.sweeps._scheduler import make_scheduler
 from dfkd_tune.sweeps._search import RecordedSearch
-from trainables import BUDGET, VALUE, CurveModel, seconds_per_epoch, simulate_trial
+from trainables import BUDGET, VALUE, CurveModel, simulate_trial
 
 SESSION = "simulated"
 
@@ -85,7 +85,8 @@ def simulate_search(
         cpus=1, gpus=0.0, max_concurrent=workers, total_cpus=workers, total_gpus=0
     )
     search = RecordedSearch(run, resolved, SESSION, allotment)
-    clock = _Clock(run, search, make_scheduler(resolved), model)
+    epochs = resolved.base.schedule.total_epochs
+    clock = _Clock(run, search, make_scheduler(resolved), model, epochs)
     for _ in range(workers):
         clock.begin(0.0)
     return clock.run_out(most_steps)
@@ -119,9 +120,15 @@ class _Clock:
     """Lets trials report in the order in which their epochs end."""
 
     def __init__(
-        self, run: RunFolder, search: RecordedSearch, scheduler: TrialScheduler, model: CurveModel
+        self,
+        run: RunFolder,
+        search: RecordedSearch,
+        scheduler: TrialScheduler,
+        model: CurveModel,
+        epochs: int,
     ) -> None:
         self.run, self.search, self.scheduler, self.model = run, search, scheduler, model
+        self.epochs = epochs
         self.waiting: list[tuple[float, int, _Running]] = []
         self.order = count()
         self.begun = 0
@@ -138,8 +145,11 @@ class _Clock:
         self.begun += 1
         name = trial.config["trial"]
         self.scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
-        epochs = simulate_trial(self.run, name, session=SESSION, model=self.model)
-        self._wait(moment, _Running(trial, epochs, seconds_per_epoch(self.run, name, self.model)))
+        record = self.run.trial_folder(name).trial()
+        curve = self.model.predict(record.parameters)
+        epochs = simulate_trial(self.run, name, session=SESSION, curve=curve)
+        # All trials of a search have as many epochs.
+        self._wait(moment, _Running(trial, epochs, curve.seconds / self.epochs))
 
     def _wait(self, moment: float, running: _Running) -> None:
         heapq.heappush(self.waiting, (moment + running.pace, next(self.order), running))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.errors import DfkdTuneError, ExperimentError, SpaceError
 from dfkd_tune.records import RunFolder
-from search_spaces import SearchSpace
+from search_spaces import SearchSpace, get_key
 
 Parameters = Mapping[str, Any]
 
@@ -98,6 +98,11 @@ def _within(
     if not values:
         return None
     try:
-        return space.point(space.configuration(base_of(values), values))
+        base = base_of(values)
+        for dimension in space.dimensions:
+            # Not the recipe's number with this trial's other one: their product would be neither's.
+            if dimension.times and dimension.method in ("", base.method):
+                values.setdefault(dimension.name, get_key(base, dimension.searched))
+        return space.point(space.configuration(base, values))
     except (KeyError, SpaceError, ValidationError):
         return None

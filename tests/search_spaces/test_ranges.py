@@ -82,7 +82,7 @@ def test_a_weight_of_choices_may_be_0_and_stands_for_its_switch_in_a_condition()
         assert (f"{ADVERSARIAL}.divergence" in params) is on
         config = space.configuration(BASE, params)
         assert config.generator_objective.adversarial.weight == params[f"{ADVERSARIAL}.weight"]
-        assert space.point(config) == params
+        assert space.point(config) == pytest.approx(params)
 
 
 def test_an_integer_range_gives_integers_with_both_ends() -> None:
@@ -138,9 +138,61 @@ def test_a_weight_without_its_switch_is_always_asked() -> None:
         assert 0.5 <= params[f"{ADVERSARIAL}.weight"] <= 2
         assert f"{ADVERSARIAL}.divergence" in params
         config = space.configuration(BASE, params)
-        assert space.point(config) == params
+        assert space.point(config) == pytest.approx(params)
     with pytest.raises(SpaceError, match=r"adversarial\.weight: the recipe's value 0"):
         space.point(BASE)
+
+
+TIED = "generator_optimiser.learning_rate*schedule.generator_steps"
+ALONE, STEPS = TIED.split("*")
+
+
+def test_a_tied_number_is_the_product_divided_by_what_the_trial_or_the_recipe_has() -> None:
+    space = SPACE.with_ranges({TIED: {"low": 1e-3, "high": 1e-2}})
+    for params in asks(space, 20):
+        config = space.configuration(BASE, params)
+        rate = params[TIED] / params[STEPS]
+        assert config.generator_optimiser.learning_rate == pytest.approx(rate, rel=1e-11)
+        assert ALONE not in params
+    fixed = SPACE.with_ranges({STEPS: 4})
+    params = asks(fixed, 1)[0]
+    config = fixed.configuration(BASE, params)
+    assert config.schedule.generator_steps == 4
+    assert config.generator_optimiser.learning_rate == pytest.approx(params[TIED] / 4)
+
+
+def test_a_product_may_be_fixed() -> None:
+    space = SPACE.with_ranges({TIED: 6e-3, STEPS: {"choices": [1, 2, 3]}})
+    found = {space.configuration(BASE, p).generator_optimiser.learning_rate for p in asks(space)}
+    assert found == {6e-3, 3e-3, 2e-3}
+
+
+def test_a_tied_number_named_alone_is_searched_alone_where_it_stood() -> None:
+    space = SPACE.with_ranges({ALONE: {"high": 1e-2}})
+    assert [d.key for d in space.dimensions] == [d.key for d in SPACE.dimensions]
+    assert (dimension(space, ALONE).low, dimension(space, ALONE).high) == (1e-4, 1e-2)
+    for params in asks(space, 20):
+        assert TIED not in params
+        config = space.configuration(BASE, params)
+        assert config.generator_optimiser.learning_rate == params[ALONE]
+    fixed = SPACE.with_ranges({ALONE: 2e-3})
+    assert not {TIED, ALONE} & fixed.distributions().keys()
+    for params in asks(fixed, 20):
+        assert fixed.configuration(BASE, params).generator_optimiser.learning_rate == 2e-3
+    grid = SPACE.with_ranges({ALONE: {"choices": [1e-3, 3e-3]}})
+    assert {params[ALONE] for params in asks(grid)} == {1e-3, 3e-3}
+
+
+def test_a_tied_number_given_both_ways_is_refused() -> None:
+    (line,) = problems({ALONE: {"high": 1e-2}, TIED: {"high": 1e-2}})
+    assert line == f"{ALONE}: is given as {TIED} too; keep one of the two"
+
+
+def test_the_end_of_a_tied_range_comes_back_within_it() -> None:
+    high = dimension(SPACE, ALONE).high
+    for steps in (2, 5):
+        point = {**SPACE.point(BASE), TIED: high, STEPS: steps}
+        assert SPACE.point(SPACE.configuration(BASE, point)) == point
 
 
 def test_a_narrowed_weight_keeps_its_switch() -> None:

@@ -71,8 +71,16 @@ def test_every_bound_and_choice_is_a_valid_configuration(space: SearchSpace) -> 
             assert dimension.key.endswith(".weight")
             ends = (*ends, 0.0)
         for value in ends:
-            config = with_values(recipe_of(space, dimension.method), {dimension.key: value})
-            assert get_key(config, dimension.key) == value
+            config = with_values(recipe_of(space, dimension.method), {dimension.searched: value})
+            assert get_key(config, dimension.searched) == value
+
+
+def test_what_a_number_is_tied_to_is_a_dimension_before_it(space: SearchSpace) -> None:
+    for index, dimension in enumerate(space.dimensions):
+        if dimension.times:
+            before = [(d.method, d.key) for d in space.dimensions[:index]]
+            assert (dimension.method, dimension.times) in before
+            assert 0 < dimension.untied().low < dimension.untied().high
 
 
 def test_ranges_are_in_order_and_positive_where_logarithmic(space: SearchSpace) -> None:
@@ -138,14 +146,17 @@ def test_random_points_are_valid_configurations_with_applicable_parameters_alone
                 assert (dimension.switch_key in params) is applies
             if dimension.name in params:
                 assert dimension.holds(params[dimension.name])
-                assert get_key(config, dimension.key) == params[dimension.name]
+                expected = params[dimension.name]
+                if dimension.times:
+                    expected = pytest.approx(expected / get_key(config, dimension.times))
+                assert get_key(config, dimension.key) == expected
             elif off:
                 assert get_key(config, dimension.key) == 0
             elif not dimension.method:
                 assert get_key(config, dimension.key) == get_key(base, dimension.key)
             if dimension.kind == "choice" and applies:
                 seen.setdefault(dimension.name, set()).add(params[dimension.name])
-        assert space.point(config) == params
+        assert space.point(config) == pytest.approx(params)
     for dimension in space.dimensions:
         if dimension.kind == "choice":
             assert seen[dimension.name] == set(dimension.choices)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from complete_trials import add_complete_trial, network
+from run_folders import add_epochs, empty_run
 
 from dfkd_tune.benchmarks import get_benchmark
 from dfkd_tune.classifiers import NetworkConfig, build_classifier, save_weights
@@ -212,6 +214,15 @@ def test_a_cluster_that_is_not_there(command: Any, experiment: Any) -> None:
 
 def test_distill_flags(command: Any, experiment: Any) -> None:
     says(command("distill", experiment(), "--trial", "t0001"), 2, "--trial goes with the folder")
+
+
+def test_simulate_without_a_curve(command: Any, experiment: Any, tmp_path: Path) -> None:
+    run = empty_run(tmp_path / "run")
+    folder = add_complete_trial(run, network(0), steps=2)
+    add_epochs(folder, [0.5, 0.75], 1)
+    free = experiment(search={"objective": "data_free"})
+    outcome = command("simulate", free, "--curves", run.path)
+    says(outcome, 2, str(run.path), "no complete trial with agreement", "audit set", "no curve")
 
 
 def test_debug_shows_the_traceback(command: Any, tmp_path: Path) -> None:
