@@ -1,8 +1,10 @@
 """The search objective of a run in words: what its value is called, and where it is measured."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from dfkd_tune.records import synthetic_agreement
 from reports.collect import RunData
 from reports.configuration import look_up
 from reports.formatting import shorten
@@ -11,6 +13,9 @@ LABEL_OBJECTIVE = "val_real"
 UNLABELLED_OBJECTIVE = "unlabelled_real"
 DATA_FREE_OBJECTIVE = "data_free"
 PEEKING_OBJECTIVE = "test_peeking"
+
+AUDIT_SCORE = "audit_agreement"
+"""Of an epoch: agreement with the teacher on the audit set."""
 
 DataKind = Literal["labelled", "unlabelled", "none"]
 USUAL_DATA: dict[str, DataKind] = {
@@ -98,11 +103,36 @@ def objective_words(run: RunData) -> ObjectiveWords:
 
 def choice_words(run: RunData) -> str:
     """What the last choice among complete trials was made by, with where it is measured."""
+    if run.selection is not None and run.selection.synthetic_agreement is not None:
+        return (
+            "the mean agreement with the teacher on the audit set and on the synthetic images of "
+            "the other trials"
+        )
     if by_pool(run):
         return "agreement with the teacher on the synthetic images of the other trials"
     return objective_words(run).explained
 
 
 def by_pool(run: RunData) -> bool:
-    """Whether the students' answers on one another's images made the choice."""
-    return run.selection is not None and run.selection.pool_agreement is not None
+    """Whether the students' answers on one another's images had a part in the choice."""
+    return decisive_agreement(run) is not None
+
+
+def decisive_agreement(run: RunData) -> float | None:
+    """What the selected trial was chosen by, where that is not the search objective; a fraction.
+
+    Of older runs it is the agreement on the other trials' images alone.
+    """
+    if run.selection is None:
+        return None
+    mean = run.selection.synthetic_agreement
+    return run.selection.pool_agreement if mean is None else mean
+
+
+def synthetic_scores(run: RunData) -> Mapping[str, float]:
+    """Mean agreement on the audit set and on the other trials' images, by trial that has both."""
+    if run.pool is None:
+        return {}
+    last = {trial.name: trial.evaluated[-1].validation for trial in run.trials if trial.evaluated}
+    audit = {name: scores[AUDIT_SCORE] for name, scores in last.items() if AUDIT_SCORE in scores}
+    return synthetic_agreement(run.pool, audit)

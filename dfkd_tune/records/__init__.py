@@ -44,7 +44,7 @@ from dfkd_tune.records._pareto import (
     trial_cost,
 )
 from dfkd_tune.records._patience import patiently, storage_error
-from dfkd_tune.records._pool import FEWEST_TRIALS, PoolRecord
+from dfkd_tune.records._pool import FEWEST_TRIALS, PoolRecord, synthetic_agreement
 from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, RunState, SessionRecord
@@ -117,6 +117,7 @@ __all__ = [
     "read_lines",
     "read_record",
     "storage_error",
+    "synthetic_agreement",
     "trial_cost",
     "write_bytes_atomically",
     "write_json",

@@ -1,6 +1,6 @@
 """How every student of a sweep does on the images of the other trials."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
@@ -68,3 +68,20 @@ class PoolRecord(Record):
             gains = sum(weights[c] * (matrix[row][c] - means[c]) for c in others)
             scores[name] = level + gains / total
         return scores
+
+
+def synthetic_agreement(pool: PoolRecord, audit: Mapping[str, float]) -> dict[str, float]:
+    """The mean of a student's agreements with the teacher on two kinds of synthetic images.
+
+    On those of the other trials, and on an audit set that none of them made: what flatters a
+    student on one kind does not on the other.
+
+    Args:
+        pool: of a run's complete trials.
+        audit: agreement on the audit set by trial, fractions.
+
+    Returns:
+        Fractions by trial; of those alone that have both.
+    """
+    pooled = pool.scores(pool.agreement)
+    return {name: (pooled[name] + audit[name]) / 2 for name in pooled if name in audit}

@@ -55,9 +55,14 @@ class SelectionRecord(Record):
     objective: str = Field(description="name of the search objective, such as val_real")
     candidates: int = Field(description="complete trials that were compared")
     value: float | None = Field(default=None, description="of the search objective, a fraction")
+    synthetic_agreement: float | None = Field(
+        default=None,
+        description="mean of the agreements with the teacher on the audit set and on the other "
+        "trials' images; where it decided",
+    )
     pool_agreement: float | None = Field(
         default=None,
-        description="with the teacher on the other trials' images; where it decided",
+        description="on the other trials' images alone; of older runs, where it decided",
     )
     pareto_set: ParetoSet | None = Field(
         default=None, description="where the search weighed its objective against a cost"

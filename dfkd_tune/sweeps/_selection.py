@@ -25,6 +25,7 @@ from dfkd_tune.records import (
     TrialFolder,
     now,
     pareto_points,
+    synthetic_agreement,
     trial_cost,
     write_record,
 )
@@ -41,8 +42,9 @@ from trainables import (
 TIES = "agreement with the teacher, then fewer parameters, then the earlier trial"
 
 
-POOL_WORDS = (
-    "agreement with the teacher on the synthetic images of all other complete trials, own left out"
+SYNTHETIC_WORDS = (
+    "mean of the agreements with the teacher on the audit set and on the synthetic images of all "
+    "other complete trials, own left out"
 )
 
 
@@ -53,13 +55,13 @@ def selection_rule(
 
     Args:
         objective: of the search.
-        pooled: whether the students' answers on one another's images decide.
+        pooled: whether the students' answers on one another's images have a part in it.
         against: the cost that the search weighs; so that the choice is one that no trial surpasses.
     """
     ties = [] if against is None else [f"lower cost ({COST_WORDS[against]})"]
     ties += ["the search objective"] if pooled else []
     decides = (
-        f"highest {POOL_WORDS}, at the last epoch"
+        f"highest {SYNTHETIC_WORDS}, at the last epoch"
         if pooled
         else f"highest {objective.words} at the last epoch among complete trials"
     )
@@ -114,22 +116,23 @@ class Choice:
     Args:
         folder: of the trial.
         candidates: complete trials that were compared.
-        pool_agreement: what decided, where the students' answers on one another's images did.
+        synthetic_agreement: what decided, where synthetic images did.
         point: what decided and the cost; None where the search weighs none, or it is not known.
     """
 
     folder: TrialFolder
     candidates: int
-    pool_agreement: float | None
+    synthetic_agreement: float | None
     point: ParetoPoint | None
 
 
-def _pool_agreement(run: RunFolder, trials: Sequence[TrialFolder]) -> Mapping[str, float]:
-    """Agreement on the pool by trial; empty where it does not hold every one of these trials."""
+def _synthetic_agreement(run: RunFolder, trials: Sequence[TrialFolder]) -> Mapping[str, float]:
+    """What decides by trial; empty where the pool does not hold every one of these trials."""
     pool = run.pool()
     if pool is None or set(pool.trials) != {folder.name for folder in trials}:
         return {}
-    return pool.scores(pool.agreement)
+    audit = {folder.name: folder.epochs()[-1].value for folder in trials}
+    return synthetic_agreement(pool, {t: value for t, value in audit.items() if value is not None})
 
 
 def best_complete_trial(run: RunFolder) -> Choice | None:
@@ -144,7 +147,7 @@ def ranked_complete_trials(run: RunFolder) -> list[Choice]:
     # Without data, no real image may decide, not even a tie.
     agreement = "audit_agreement" if data_free else "agreement"
     complete = [f for f in run.trial_folders() if f.status().state == "complete"]
-    pooled = _pool_agreement(run, complete) if data_free else {}
+    agreed = _synthetic_agreement(run, complete) if data_free else {}
     against = run_against(run)
     candidates = []
     for folder in complete:
@@ -152,7 +155,7 @@ def ranked_complete_trials(run: RunFolder) -> list[Choice]:
         last = epochs[-1]
         if last.value is None:
             continue
-        decides = pooled.get(folder.name, last.value)
+        decides = agreed.get(folder.name, last.value)
         cost = None if against is None else trial_cost(against, record, epochs)
         rank = (
             decides,
@@ -171,7 +174,7 @@ def ranked_complete_trials(run: RunFolder) -> list[Choice]:
         Choice(
             folder=folder,
             candidates=len(candidates),
-            pool_agreement=pooled.get(folder.name),
+            synthetic_agreement=agreed.get(folder.name),
             point=point,
         )
         for _, folder, point in candidates
@@ -224,9 +227,9 @@ def select(
     record = SelectionRecord(
         trial=folder.name,
         rule=selection_rule(
-            objective, pooled=chosen.pool_agreement is not None, against=run_against(run)
+            objective, pooled=chosen.synthetic_agreement is not None, against=run_against(run)
         ),
-        pool_agreement=chosen.pool_agreement,
+        synthetic_agreement=chosen.synthetic_agreement,
         pareto_set=_pareto_set(run, ranked),
         objective=objective.name,
         candidates=candidates,

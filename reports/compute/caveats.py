@@ -11,6 +11,7 @@ from reports.objectives import (
     PEEKING_OBJECTIVE,
     UNLABELLED_OBJECTIVE,
     by_pool,
+    choice_words,
     data_kind,
     objective_name,
     objective_words,
@@ -90,8 +91,8 @@ def _data_free_objective(run: RunData) -> str:
         else ""
     )
     last = (
-        " The last choice, among complete trials, is by agreement on their synthetic images, each "
-        "student's own left out."
+        f" The last choice, among complete trials, is by {choice_words(run)}, each student's own "
+        "left out."
         if by_pool(run)
         else ""
     )

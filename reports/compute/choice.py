@@ -10,6 +10,7 @@ import numpy as np
 from reports.collect import RunData, TrialData
 from reports.compute.leaderboard import rank_trials
 from reports.objectives import (
+    AUDIT_SCORE,
     DATA_FREE_OBJECTIVE,
     LABEL_OBJECTIVE,
     PEEKING_OBJECTIVE,
@@ -17,17 +18,19 @@ from reports.objectives import (
     by_pool,
     data_kind,
     objective_name,
+    synthetic_scores,
 )
 
 FEWEST = 3
 RESAMPLES = 2000
 LEVEL = 0.95
 
-AUDIT_SCORE = "audit_agreement"
 POOL_SCORE = "pool_agreement"
+SYNTHETIC_SCORE = "synthetic_agreement"
 REAL_SCORE = "agreement"
 
 SCORE_WORDS: Mapping[str, str] = {
+    SYNTHETIC_SCORE: "mean of the agreements on the audit set and on the other trials' images",
     POOL_SCORE: "agreement on the other trials' images",
     "pool_kl": "KL on the other trials' images, negated",
     "pool_ensemble": "agreement with the other students on these images",
@@ -105,8 +108,10 @@ class ChoiceQuality:
 
     @property
     def by_pool(self) -> bool:
-        """Whether the answers on one another's images decided."""
-        return any(score.decided and score.name == POOL_SCORE for score in self.scores)
+        """Whether the answers on one another's images had a part in the choice."""
+        return any(
+            score.decided and score.name in (POOL_SCORE, SYNTHETIC_SCORE) for score in self.scores
+        )
 
     @property
     def enough(self) -> bool:
@@ -156,6 +161,8 @@ def deciding_score(run: RunData) -> str | None:
         return REAL_SCORE
     if name != DATA_FREE_OBJECTIVE:
         return None
+    if run.selection is not None and run.selection.synthetic_agreement is not None:
+        return SYNTHETIC_SCORE
     return POOL_SCORE if by_pool(run) else AUDIT_SCORE
 
 
@@ -237,6 +244,7 @@ def _scored_trials(run: RunData) -> tuple[ScoredTrial, ...]:
     pooled: dict[str, dict[str, float]] = {}
     if run.pool is not None:
         pooled = {
+            SYNTHETIC_SCORE: dict(synthetic_scores(run)),
             POOL_SCORE: run.pool.scores(run.pool.agreement),
             "pool_kl": {t: -kl for t, kl in run.pool.scores(run.pool.kl).items()},
             "pool_ensemble": run.pool.scores(run.pool.ensemble),

@@ -20,6 +20,7 @@ from reports.objectives import (
     choice_words,
     objective_name,
     objective_words,
+    synthetic_scores,
 )
 
 USUAL_COST: CostName = "parameters"
@@ -109,11 +110,12 @@ def trade_off(run: RunData) -> TradeOff | None:
 
 
 def _pooled(run: RunData) -> Mapping[str, float]:
-    """Scores on one another's images by trial, where they chose among all these trials."""
+    """What synthetic images chose by, by trial, where they chose among all these trials."""
     complete = {trial.name for trial in rank_trials(run)}
     if run.pool is None or not by_pool(run) or not complete <= set(run.pool.trials):
         return {}
-    return run.pool.scores(run.pool.agreement)
+    older = run.selection is not None and run.selection.synthetic_agreement is None
+    return run.pool.scores(run.pool.agreement) if older else synthetic_scores(run)
 
 
 def _weighed_trials(

@@ -13,6 +13,7 @@ from reports.objectives import (
     by_pool,
     choice_words,
     data_kind,
+    decisive_agreement,
     objective_name,
     objective_words,
 )
@@ -84,7 +85,7 @@ def _outcome(run: RunData, selection: SelectionRecord) -> str:
         if selection.candidates == 1
         else f"by which it was chosen among {whole(selection.candidates)} complete trials"
     )
-    decisive = selection.pool_agreement if by_pool(run) else selection.value
+    decisive = decisive_agreement(run) if by_pool(run) else selection.value
     value = percent(decisive, "no known value of")
     end = (
         "no real image was there to measure its accuracy by"

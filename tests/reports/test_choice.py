@@ -159,16 +159,35 @@ def test_the_pool_judged_beside_the_audit_set(
     make_run: Maker, spec: Any, make_selection: Any
 ) -> None:
     trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
-    selection = make_selection("t0002", objective="data_free", pool_agreement=0.7)
+    selection = make_selection("t0002", objective="data_free", synthetic_agreement=0.7)
     run = with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
     found = quality(run)
     pool, audit = score(found, "pool_agreement"), score(found, "audit_agreement")
-    assert (pool.spearman, pool.picked, pool.regret, pool.decided) == (1.0, "t0002", 0.0, True)
+    assert (pool.spearman, pool.picked, pool.regret, pool.decided) == (1.0, "t0002", 0.0, False)
+    mean = score(found, "synthetic_agreement")
+    assert (mean.picked, mean.decided) == ("t0002", True)
+    scores = collect_run(run.path).pool.scores(AGREEMENT)
+    values = {"t0000": 0.9, "t0001": 0.5, "t0002": 0.7}
+    for trial in found.trials:
+        expected = (scores[trial.trial] + values[trial.trial]) / 2
+        assert trial.scores["synthetic_agreement"] == pytest.approx(expected)
     assert (audit.picked, audit.decided) == ("t0000", False)
     assert audit.regret == pytest.approx(0.2)
     assert audit.spearman == pytest.approx(-0.5)
     # KL is better where it is lower.
     assert score(found, "pool_kl").spearman == -1.0
+    assert found.by_pool
+
+
+def test_a_run_from_before_the_mean_was_decided_by_the_pool(
+    make_run: Maker, spec: Any, make_selection: Any
+) -> None:
+    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
+    selection = make_selection("t0002", objective="data_free", pool_agreement=0.7)
+    found = quality(
+        with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
+    )
+    assert [each.name for each in found.scores if each.decided] == ["pool_agreement"]
     assert found.by_pool
 
 

@@ -159,6 +159,16 @@ def test_a_choice_by_the_pool_is_called_so(make_kind: Maker, data: str) -> None:
     assert "each student's own left out" in " ".join(caveats(collect_run(run.path)))
 
 
+def test_a_choice_by_both_kinds_of_synthetic_images_is_called_so(make_kind: Maker) -> None:
+    run = make_kind("data_free", "none", synthetic_agreement=0.456)
+    verdict = said(run)
+    assert "mean agreement with the teacher on the audit set and on the synthetic images" in verdict
+    assert "45.6 %" in verdict
+    told = " ".join(caveats(collect_run(run.path)))
+    assert "by the mean agreement with the teacher on the audit set" in told
+    assert "each student's own left out" in told
+
+
 def test_verdict_by_labels(make_kind: Maker) -> None:
     for objective, by in (
         ("val_real", "accuracy on the validation split"),

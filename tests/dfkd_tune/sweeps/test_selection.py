@@ -75,22 +75,36 @@ def add(run: RunFolder, amount: float, value: float) -> TrialFolder:
     return folder
 
 
-def test_the_pool_decides_over_the_audit_set(run: RunFolder, benchmark: Benchmark) -> None:
-    """The best by its answers on the others' images is the worst on the audit set."""
-    add(run, 0.5, value=0.9)
+def test_the_mean_of_pool_and_audit_set_decides(run: RunFolder, benchmark: Benchmark) -> None:
+    """The best by its answers on the others' images is not that on the audit set."""
+    add(run, 0.5, value=0.7)
     add(run, 0.001, value=0.6)
-    add(run, 0.3, value=0.7)
+    add(run, 0.3, value=0.65)
     before = best_complete_trial(run)
     assert before is not None
-    assert (before.folder.name, before.pool_agreement) == ("t0000", None)
+    assert (before.folder.name, before.synthetic_agreement) == ("t0000", None)
     ensure_pool(run, benchmark, QUIET)
     record = select(run, benchmark, SEARCH_OBJECTIVES["data_free"], "s")
     pool = run.pool()
     assert pool is not None
     assert record.trial == "t0001"
-    assert record.pool_agreement == pool.scores(pool.agreement)["t0001"]
+    pooled = pool.scores(pool.agreement)
+    means = {name: (pooled[name] + a) / 2 for name, a in zip(pooled, (0.7, 0.6, 0.65), strict=True)}
+    assert means["t0001"] == max(means.values())
+    assert record.synthetic_agreement == pytest.approx(means["t0001"])
+    assert record.pool_agreement is None, "of older runs alone"
     assert record.value == 0.6
     assert "own left out" in record.rule
+
+
+def test_an_audit_set_that_says_much_more_decides_too(run: RunFolder, benchmark: Benchmark) -> None:
+    add(run, 0.4, value=1.0)
+    add(run, 0.001, value=0.0)
+    add(run, 0.5, value=0.1)
+    ensure_pool(run, benchmark, QUIET)
+    chosen = best_complete_trial(run)
+    assert chosen is not None
+    assert chosen.folder.name == "t0000"
 
 
 def test_two_trials_are_chosen_by_the_audit_set(run: RunFolder, benchmark: Benchmark) -> None:
@@ -99,7 +113,7 @@ def test_two_trials_are_chosen_by_the_audit_set(run: RunFolder, benchmark: Bench
     ensure_pool(run, benchmark, QUIET)
     assert run.pool() is None
     record = select(run, benchmark, SEARCH_OBJECTIVES["data_free"], "s")
-    assert (record.trial, record.pool_agreement) == ("t0000", None)
+    assert (record.trial, record.synthetic_agreement) == ("t0000", None)
     assert "audit set" in record.rule
 
 
@@ -113,7 +127,7 @@ def test_scored_once_and_anew_with_another_trial(run: RunFolder, benchmark: Benc
     add(run, 0.2, value=0.95)
     stale = best_complete_trial(run)
     assert stale is not None
-    assert (stale.folder.name, stale.pool_agreement) == ("t0003", None), "not by three of four"
+    assert (stale.folder.name, stale.synthetic_agreement) == ("t0003", None), "not by three of four"
     ensure_pool(run, benchmark, QUIET)
     pool = run.pool()
     assert pool is not None
@@ -129,7 +143,7 @@ def test_labels_decide_where_they_may(run: RunFolder, benchmark: Benchmark) -> N
     chosen = best_complete_trial(run)
     assert run.pool() is not None
     assert chosen is not None
-    assert (chosen.folder.name, chosen.pool_agreement) == ("t0000", None)
+    assert (chosen.folder.name, chosen.synthetic_agreement) == ("t0000", None)
 
 
 def test_a_search_that_peeks_counts_every_trial_that_met_the_test_split(run: RunFolder) -> None:
@@ -188,7 +202,8 @@ def test_without_data_what_chooses_is_weighed(run: RunFolder, benchmark: Benchma
     record = select(run, benchmark, SEARCH_OBJECTIVES["data_free"], "s")
     pool = run.pool()
     assert pool is not None
-    scores = pool.scores(pool.agreement)
+    audit = {"t0000": 0.9, "t0001": 0.6, "t0002": 0.7}
+    scores = {t: (own + audit[t]) / 2 for t, own in pool.scores(pool.agreement).items()}
     assert record.pareto_set is not None
     found = [(p.trial, p.value, p.cost) for p in record.pareto_set.points]
     # The worst took one second, the middle one two, the best three.

@@ -137,12 +137,13 @@ def test_without_data_the_students_answers_on_one_anothers_images_choose(
     assert pool is not None
     assert selection is not None
     assert pool.trials == tuple(states(run))
-    scores = pool.scores(pool.agreement)
+    audit = {f.name: f.epochs()[-1].validation["audit_agreement"] for f in run.trial_folders()}
+    scores = {name: (own + audit[name]) / 2 for name, own in pool.scores(pool.agreement).items()}
     assert selection.trial == max(scores, key=lambda name: scores[name])
-    assert selection.pool_agreement == scores[selection.trial]
+    assert selection.synthetic_agreement == scores[selection.trial]
     choice = choice_quality(collect_run(run.path))
     assert choice is not None
-    assert {score.name for score in choice.scores if score.decided} == {"pool_agreement"}
+    assert {score.name for score in choice.scores if score.decided} == {"synthetic_agreement"}
     assert {"pool_agreement", "pool_ensemble", "audit_agreement", "own_agreement"} <= {
         score.name for score in choice.scores
     }
