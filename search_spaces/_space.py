@@ -79,13 +79,22 @@ class SearchSpace:
         condition = dimension.condition
         if condition is None:
             return True
-        value = params.get(condition.key, self.fixed.get(condition.key))
-        if value is None and condition.key.endswith("?"):
+        return self._known(condition.key, params) in condition.values
+
+    def _known(self, key: str, params: Mapping[str, Any]) -> Any:
+        """What a condition looks at, as asked before or fixed; None where it is neither."""
+        value = params.get(key, self.fixed.get(key))
+        if value is None and key.endswith("?"):
             # The switch itself is not asked: the weight is fixed, or always on.
-            key = condition.key.removesuffix("?")
-            weight = params.get(key, self.fixed.get(key))
-            value = None if weight is None else ON if float(weight) > 0 else OFF
-        return value in condition.values
+            weight = params.get(key[:-1], self.fixed.get(key[:-1]))
+            return None if weight is None else ON if float(weight) > 0 else OFF
+        return value
+
+    def _may_apply(self, dimension: Dimension) -> bool:
+        """Whether a dimension's condition can hold at all, for what is fixed."""
+        condition = dimension.condition
+        value = None if condition is None else self._known(condition.key, {})
+        return condition is None or value is None or value in condition.values
 
     def ask(self, trial: optuna.trial.BaseTrial) -> dict[str, Value]:
         """Let Optuna propose one point, asking only what applies.
@@ -187,7 +196,7 @@ class SearchSpace:
             ranges: by name: `{low, high}` or `{choices}` narrows or widens, `{switch: false}` takes
                 the choice of 0 away; a plain value fixes. `{choices}` of a number searches these
                 alone, 0 only if it is among them. Choices of `method` also take away the dimensions
-                of the other methods.
+                of the other methods. What cannot apply any more is no dimension either.
 
         Raises:
             SpaceError: if a key is no dimension, or a range does not suit it; all are named.
@@ -221,7 +230,8 @@ class SearchSpace:
             raise SpaceError(problems)
         space = replace(self, dimensions=tuple(changed.values()), fixed=fixed)
         kept = ("", *space.methods)
-        return replace(space, dimensions=tuple(d for d in space.dimensions if d.method in kept))
+        applicable = (d for d in space.dimensions if d.method in kept and space._may_apply(d))
+        return replace(space, dimensions=tuple(applicable))
 
 
 def _suggest(trial: optuna.trial.BaseTrial, dimension: Dimension) -> None:

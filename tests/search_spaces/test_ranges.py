@@ -131,6 +131,22 @@ def test_a_fixed_weight_stands_for_its_switch_in_a_condition(weight: float, appl
         assert config.generator_objective.adversarial.weight == weight
 
 
+def test_what_cannot_apply_any_more_is_not_searched() -> None:
+    off = SPACE.with_ranges(
+        {f"{ADVERSARIAL}.weight": 0, "generator.conditioning": "embed_multiply"}
+    )
+    gone = {d.name for d in SPACE.dimensions} - {d.name for d in off.dimensions}
+    expected = {
+        f"{ADVERSARIAL}.weight",
+        f"{ADVERSARIAL}.divergence",
+        "generator.conditioning",
+        SIZE,
+    }
+    assert gone == expected
+    on = SPACE.with_ranges({f"{ADVERSARIAL}.weight": 1.0, "generator.conditioning": "embed_concat"})
+    assert {f"{ADVERSARIAL}.divergence", SIZE} <= {d.name for d in on.dimensions}
+
+
 def test_a_weight_without_its_switch_is_always_asked() -> None:
     space = SPACE.with_ranges({f"{ADVERSARIAL}.weight": {"low": 0.5, "high": 2, "switch": False}})
     for params in asks(space):

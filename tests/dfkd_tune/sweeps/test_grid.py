@@ -22,7 +22,7 @@ RATE, WIDTH, KD = "generator_optimiser.learning_rate", "generator.width", "stude
 def raw(tiny: dict[str, Any]) -> dict[str, Any]:
     """A grid of 2 x 2 x 3 combinations; the recipe is not the first of them."""
     ranges: dict[str, Any] = {
-        d.name: 1 if d.kind == "float" else d.choices[0] if d.choices else 20
+        d.key: 1 if d.kind == "float" else d.choices[0] if d.choices else 20
         for d in get_space("cgdd").dimensions
     }
     ranges |= {
