@@ -10,6 +10,7 @@ from dfkd_tune.errors import UsageError
 from dfkd_tune.records import write_bytes_atomically, write_json
 from reports.collect import RunData, collect_run
 from reports.compute.baseline import BaselineComparison, compare_baseline
+from reports.compute.choice import choice_quality
 from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.reproduction import best_trial
 from reports.compute.summary import RunSummary, summarise_run
@@ -161,13 +162,29 @@ def _run_content(run: RunData) -> dict[str, Any]:
     content = asdict(summarise_run(run))
     content["selection"] = run.selection.model_dump(mode="json") if run.selection else None
     content["problems"] = list(run.problems)
-    # Of a comparison: every variant over its seeds.
     baseline = compare_baseline(run)
     content["baseline"] = None
     if baseline is not None:
         content["baseline"] = {**asdict(baseline), "verdict": baseline.verdict}
+    content["choice"] = _choice_content(run)
+    # Of a comparison: every variant over its seeds.
     content["comparison"] = [row.as_json() for row in compare_variants(run)]
     return {key: _plain(content[key]) for key in sorted(content)}
+
+
+def _choice_content(run: RunData) -> dict[str, Any] | None:
+    """How well every score that needs no label orders the trials; None where none can be judged."""
+    choice = choice_quality(run)
+    if choice is None:
+        return None
+    return {
+        "trials": len(choice.trials),
+        "picked": choice.picked.trial,
+        "best": choice.best.trial,
+        "regret": choice.regret,
+        "chance_regret": choice.chance_regret,
+        "scores": [asdict(score) for score in choice.scores],
+    }
 
 
 def _plain(value: Any) -> Any:

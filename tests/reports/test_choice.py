@@ -1,5 +1,6 @@
 """How good a choice without labels was, against hand-computed numbers and other computations."""
 
+import json
 from itertools import combinations
 from math import sqrt
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 
 from dfkd_tune.records import PoolRecord, write_record
-from reports import collect_run
+from reports import collect_run, write_report
 from reports.compute.choice import (
     ChoiceQuality,
     ScoreQuality,
@@ -177,6 +178,26 @@ def test_the_pool_judged_beside_the_audit_set(
     # KL is better where it is lower.
     assert score(found, "pool_kl").spearman == -1.0
     assert found.by_pool
+
+
+def test_summary_json_holds_what_the_page_shows(
+    make_run: Maker, spec: Any, make_selection: Any
+) -> None:
+    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
+    selection = make_selection("t0002", objective="data_free", synthetic_agreement=0.7)
+    run = with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
+    (content,) = json.loads(write_report([run.path]).summary_json.read_text("utf-8"))["runs"]
+    choice, found = content["choice"], quality(run)
+    assert (choice["picked"], choice["best"]) == ("t0002", "t0002")
+    assert choice["regret"] == 0
+    assert choice["chance_regret"] == pytest.approx(0.1)
+    names = [each["name"] for each in choice["scores"]]
+    assert names == [each.name for each in found.scores]
+    (mean,) = [each for each in choice["scores"] if each["decided"]]
+    assert (mean["name"], mean["spearman"]) == ("synthetic_agreement", found.scores[0].spearman)
+    plain = make_run([spec(values=(0.5,))], name="plain")
+    (content,) = json.loads(write_report([plain.path]).summary_json.read_text("utf-8"))["runs"]
+    assert content["choice"] is None
 
 
 def test_a_run_from_before_the_mean_was_decided_by_the_pool(
