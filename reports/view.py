@@ -34,6 +34,7 @@ from reports.facts import Fact, facts
 from reports.figures import (
     Figure,
     baseline_figure,
+    choice_figure,
     comparison_figure,
     curves_figure,
     entropy_figure,
@@ -157,6 +158,10 @@ def view_run(run: RunData, anchor: str) -> RunView:
         figures.append(baseline_figure(baseline, words.value))
     if summary.trade_off is not None:
         figures.append(trade_off_figure(summary.trade_off))
+    choice = choice_quality(run)
+    judged = choice_figure(choice) if choice is not None and choice.enough else None
+    if judged is not None:
+        figures.append(judged)
     comparison = compare_variants(run)
     if comparison:
         figures.append(comparison_figure(comparison))
@@ -170,7 +175,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         facts=facts(summary, comparison),
         history=history,
         baseline=baseline,
-        choice=choice_quality(run),
+        choice=choice,
         published=compare_published(run),
         confirms=confirmed_run(run),
         comparison=comparison,

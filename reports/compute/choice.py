@@ -30,7 +30,7 @@ SYNTHETIC_SCORE = "synthetic_agreement"
 REAL_SCORE = "agreement"
 
 SCORE_WORDS: Mapping[str, str] = {
-    SYNTHETIC_SCORE: "mean of the agreements on the audit set and on the other trials' images",
+    SYNTHETIC_SCORE: "agreement, mean of the audit set and the other trials' images",
     POOL_SCORE: "agreement on the other trials' images",
     "pool_kl": "KL on the other trials' images, negated",
     "pool_ensemble": "agreement with the other students on these images",

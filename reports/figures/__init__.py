@@ -7,6 +7,7 @@ same for text and grid. Shapes and dashes tell the roles apart without colour.
 
 from reports.figures.base import Figure
 from reports.figures.baseline import baseline_figure
+from reports.figures.choice import choice_figure
 from reports.figures.comparison import comparison_figure
 from reports.figures.search import curves_figure, history_figure
 from reports.figures.trade_off import trade_off_figure
@@ -20,6 +21,7 @@ from reports.figures.training import (
 __all__ = [
     "Figure",
     "baseline_figure",
+    "choice_figure",
     "comparison_figure",
     "curves_figure",
     "entropy_figure",

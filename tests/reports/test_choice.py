@@ -18,6 +18,7 @@ from reports.compute.choice import (
     rank_correlations,
     spearman_interval,
 )
+from reports.figures import choice_figure
 
 Maker = Any
 
@@ -178,6 +179,28 @@ def test_the_pool_judged_beside_the_audit_set(
     # KL is better where it is lower.
     assert score(found, "pool_kl").spearman == -1.0
     assert found.by_pool
+
+
+def test_the_figure_shows_what_decided_beside_the_trials_own_account(
+    make_run: Maker, spec: Any, make_selection: Any
+) -> None:
+    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
+    selection = make_selection("t0002", objective="data_free", synthetic_agreement=0.7)
+    run = with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
+    found = quality(run)
+    drawn = choice_figure(found)
+    assert drawn is not None
+    traces = {trace.meta["role"]: trace for trace in drawn.figure.data}
+    main = score(found, "synthetic_agreement")
+    assert traces["complete"].name == main.words
+    assert list(traces["complete"].x) == pytest.approx(
+        [100 * trial.scores[main.name] for trial in found.trials]
+    )
+    assert list(traces["complete"].y) == pytest.approx([10, 30, 20])
+    assert (list(traces["bold"].y), traces["bold"].name) == ([30.0], "the choice")
+    assert f"{main.words} {main.spearman:.2f}" in drawn.summary
+    page = write_report([run.path]).html.read_text(encoding="utf-8")
+    assert 'id="run-1-choice"' in page
 
 
 def test_summary_json_holds_what_the_page_shows(
