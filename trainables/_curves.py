@@ -1,5 +1,7 @@
 """Recorded learning curves, and what they tell of a trial that was never run."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,8 +108,9 @@ def read_curves(path: Path) -> tuple[RecordedCurve, ...]:
 class CurveModel:
     """Predicts the curves of trials that were never run, by a random forest over recorded ones.
 
-    A prediction is a weighted mean of recorded curves: in every tree, those in the same leaf weigh
-    the same. So it never leaves their range; that the best of them are smoothed too is its price.
+    In every tree, the recorded curves in a trial's leaf weigh the same. Their weighted mean is what
+    can be expected of the trial. A draw by these weights is a curve that it might have: one with
+    the ups and downs of real training, which cross and mislead, where the mean is smooth.
 
     Source: forests as models of recorded trials, Eggensperger et al., "Efficient Benchmarking of
     Hyperparameter Optimizers via Surrogates" (AAAI 2015); their weights, Meinshausen, "Quantile
@@ -143,7 +146,7 @@ class CurveModel:
         return float(spearmanr(predicted, self._values[:, -1]).statistic)
 
     def predict(self, parameters: Mapping[str, Any]) -> RecordedCurve:
-        """The curve that a trial would have, and its seconds."""
+        """The curve that can be expected of a trial, and its seconds."""
         weights = self.weights(parameters)
         return RecordedCurve(
             parameters=dict(parameters),
@@ -151,6 +154,13 @@ class CurveModel:
             values=tuple((weights @ self._values).tolist()),
             seconds=float(weights @ np.asarray([curve.seconds for curve in self.curves])),
         )
+
+    def draw(self, parameters: Mapping[str, Any]) -> RecordedCurve:
+        """One of the recorded curves, drawn by their weights; the same at every call."""
+        digest = hashlib.sha256(json.dumps(dict(parameters), sort_keys=True).encode()).digest()
+        source = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        chosen = source.choice(len(self.curves), p=self.weights(parameters))
+        return self.curves[int(chosen)].model_copy(update={"parameters": dict(parameters)})
 
     def weights(self, parameters: Mapping[str, Any]) -> NDArray[np.float64]:
         """Of every recorded curve in the prediction; they add up to 1."""

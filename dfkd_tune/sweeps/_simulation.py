@@ -146,7 +146,7 @@ class _Clock:
         name = trial.config["trial"]
         self.scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
         record = self.run.trial_folder(name).trial()
-        curve = self.model.predict(record.parameters)
+        curve = self.model.draw(record.parameters)
         epochs = simulate_trial(self.run, name, session=SESSION, curve=curve)
         # All trials of a search have as many epochs.
         self._wait(moment, _Running(trial, epochs, curve.seconds / self.epochs))
