@@ -5,9 +5,10 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -61,6 +62,35 @@ class CheckpointStore:
             StorageGoneError: if the storage has gone for minutes.
             StorageError: if the folder cannot be written.
         """
+        return self._write(epoch, lambda file: torch.save(state, file))
+
+    def take_over(self, source: "CheckpointStore", epoch: int) -> Path:
+        """Make a checkpoint of another training one of this: its state, under this identity.
+
+        Raises:
+            CheckpointError: if there is none of this epoch, or it cannot be read.
+            DiskFullError, StorageGoneError, StorageError: as `save`.
+        """
+        path = source.folder / f"epoch_{epoch:06d}"
+        try:
+            source._verified(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} is unreadable ({_reason(error)})") from error
+
+        def copy(file: IO[bytes]) -> None:
+            with (path / "state.pt").open("rb") as state:
+                shutil.copyfileobj(state, file)
+
+        return self._write(epoch, copy)
+
+    def readable(self, epoch: int) -> bool:
+        """Whether there is a checkpoint of this epoch whose content is what was written."""
+        try:
+            return self._verified(self.folder / f"epoch_{epoch:06d}") == epoch
+        except (OSError, ValueError, KeyError, TypeError, CheckpointError):
+            return False
+
+    def _write(self, epoch: int, put: Callable[[IO[bytes]], object]) -> Path:
         target = self.folder / f"epoch_{epoch:06d}"
         partial = self.folder / f".{target.name}.partial"
 
@@ -69,7 +99,7 @@ class CheckpointStore:
             make_folder(partial)
             with (partial / "state.pt").open("wb") as file:
                 try:
-                    torch.save(state, file)
+                    put(file)
                 except RuntimeError as error:
                     # Within torch's words is the system's own, where the file was refused.
                     if isinstance(error.__context__, OSError):
@@ -129,13 +159,13 @@ class CheckpointStore:
                 RuntimeError,
                 pickle.UnpicklingError,
             ) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                passed_over.append(f"checkpoint {path.name} is unreadable ({reason})")
+                passed_over.append(f"checkpoint {path.name} is unreadable ({_reason(error)})")
                 continue
             return Restored(state=state, epoch=epoch, passed_over=tuple(passed_over))
         return Restored(state=None, epoch=0, passed_over=tuple(passed_over))
 
-    def _load(self, path: Path) -> tuple[State, int]:
+    def _verified(self, path: Path) -> int:
+        """The epoch of a checkpoint whose content is what was written."""
         meta = json.loads((path / "meta.json").read_bytes())
         if meta["configuration_hash"] != self.hash:
             raise CheckpointError(
@@ -145,5 +175,13 @@ class CheckpointStore:
         with (path / "state.pt").open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != meta["state_sha256"]:
                 raise ValueError("its content has changed since it was written")
+        return int(meta["epoch"])
+
+    def _load(self, path: Path) -> tuple[State, int]:
+        epoch = self._verified(path)
         state: State = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-        return state, int(meta["epoch"])
+        return state, epoch
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -9,6 +9,7 @@ from search_spaces._dimensions import (
     get_key,
     with_values,
 )
+from search_spaces._perturbation import is_perturbed, perturbed
 from search_spaces._registry import SPACES, get_space
 from search_spaces._space import SearchSpace
 from search_spaces._students import students_for
@@ -23,6 +24,8 @@ __all__ = [
     "SearchSpace",
     "get_key",
     "get_space",
+    "is_perturbed",
+    "perturbed",
     "students_for",
     "with_values",
 ]

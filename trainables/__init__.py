@@ -44,6 +44,7 @@ from trainables._teachers import (
 )
 from trainables._trials import (
     GRID_ROWS,
+    PAUSED,
     SavingConfig,
     SupersededError,
     run_benchmark,
@@ -62,6 +63,7 @@ from trainables._yardsticks import (
 __all__ = [
     "BUDGET",
     "GRID_ROWS",
+    "PAUSED",
     "SEARCH_OBJECTIVES",
     "STORAGE",
     "UNSETTLED",

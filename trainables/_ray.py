@@ -62,6 +62,7 @@ def distil_trial(config: dict[str, Any]) -> None:
 
     Args:
         config: `run`: path of the run folder; `trial`: name; `session`: id; `saving`: mapping;
+            `until_epoch`: after which it pauses, None where it trains to its end;
             `hang_after`: seconds in which an epoch must end, None for the watchdog's own;
             `larger_share`: whether it would be given more of the GPU, should it need that.
     """
@@ -89,13 +90,16 @@ def distil_trial(config: dict[str, Any]) -> None:
     watchdog = Watchdog(run.trial_folder(config["trial"]).hang_file, config["hang_after"])
     try:
         with watchdog:
-            run_trial(
+            ended = run_trial(
                 run,
                 config["trial"],
                 session=config["session"],
                 saving=SavingConfig(**config["saving"]),
+                until_epoch=config["until_epoch"],
                 on_epoch=on_epoch,
             )
+        if not ended:
+            tune.report({**last, UNSETTLED: True})
     except (DivergedError, CollapsedError):
         tune.report({**last, VALUE: WORST_VALUE})
     except OutOfGpuMemoryError as error:

@@ -27,6 +27,7 @@ from dfkd_tune.distillation import (
 )
 from dfkd_tune.errors import (
     CannotRecordError,
+    CheckpointError,
     CollapsedError,
     DiskFullError,
     DivergedError,
@@ -60,8 +61,15 @@ from trainables._teachers import card_network, load_network
 GRID_ROWS = 4
 GRID_SEED = 0
 
+PAUSED = "waits for the other trials"
+"""Reason of a trial that has trained as far as it was to, for now."""
+
 MOST_GIVEN_UP = 10
 """Lines of a status on what was left unwritten, the newest ones."""
+
+
+class _PausedError(Exception):
+    """Ends a trial's process where it has trained as far as it was to, for now."""
 
 
 class SupersededError(RunFolderError):
@@ -124,8 +132,9 @@ def run_trial(
     *,
     session: str,
     saving: SavingConfig,
+    until_epoch: int | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
-) -> None:
+) -> bool:
     """Distil one trial of a run folder, going on from its newest readable checkpoint.
 
     Every epoch is recorded before `on_epoch` hears of it, and before its checkpoint is written.
@@ -137,7 +146,11 @@ def run_trial(
         name: the trial.
         session: the start of the command that this process belongs to.
         saving: how often to evaluate, checkpoint and keep images.
+        until_epoch: after which the trial pauses, with a checkpoint; None: it trains to its end.
         on_epoch: told after each epoch; may raise to end the trial.
+
+    Returns:
+        Whether it has trained its whole budget; else it paused.
 
     Raises:
         DivergedError: after recording it, if training became non-finite.
@@ -150,7 +163,9 @@ def run_trial(
     """
     folder = run.trial_folder(name)
     try:
-        _run_trial(run, folder, session, saving, on_epoch)
+        _run_trial(run, folder, session, saving, until_epoch, on_epoch)
+    except _PausedError:
+        return False
     except (DivergedError, CollapsedError) as error:
         folder.set_status(
             "diverged" if isinstance(error, DivergedError) else "collapsed",
@@ -169,6 +184,7 @@ def run_trial(
         if told is error:
             raise
         raise told from error
+    return True
 
 
 def _run_trial(
@@ -176,6 +192,7 @@ def _run_trial(
     folder: TrialFolder,
     session: str,
     saving: SavingConfig,
+    until_epoch: int | None,
     on_epoch: Callable[[EpochRecord], None],
 ) -> None:
     record = folder.trial()
@@ -191,6 +208,11 @@ def _run_trial(
     evaluate = trial_scores(run, teacher, benchmark, objective, device)
     store = CheckpointStore(folder.checkpoints, configuration_hash(config))
     restored = store.load_newest()
+    if restored.state is None and record.parent is not None:
+        raise CheckpointError(
+            f"{folder.path} begins from {record.parent.trial} at epoch {record.parent.epoch}, and "
+            f"no checkpoint of it can be read; its configuration alone is not this trial"
+        )
     _note_restore(folder, session, restored.epoch, restored.passed_over)
     total_epochs = config.schedule.total_epochs
 
@@ -213,9 +235,12 @@ def _run_trial(
                 )
             _if_there_is_space(folder, lambda: save_kept(folder, progress.kept))
             folder.set_status("complete", reason="trained its whole budget", error=None)
-        elif epoch % saving.checkpoint_every == 0:
+        elif epoch % saving.checkpoint_every == 0 or epoch == until_epoch:
             _if_there_is_space(folder, lambda: store.save(epoch, progress.state()))
         on_epoch(row)
+        if epoch == until_epoch and not last:
+            folder.set_status("running", reason=PAUSED, paused_at=epoch)
+            raise _PausedError
 
     distil(
         config,
@@ -263,7 +288,10 @@ def _note_restore(
 ) -> None:
     status, epochs = folder.status(), folder.epochs()
     error = what_ended(status, epochs[-1].peak_memory_mib if epochs else None)
-    if not folder.metrics_file.exists() and not passed_over and error is None:
+    begins = not folder.metrics_file.exists()
+    # A pause is no interruption, if the trial goes on where it paused.
+    paused = bool(epochs) and epochs[-1].epoch == epoch == status.paused_at
+    if (begins or paused) and not passed_over and error is None:
         folder.set_status("running", reason=TRAINING)
         return
     notes = ((f"{error.type}: {first_line(error.message)}",) if error else ()) + passed_over

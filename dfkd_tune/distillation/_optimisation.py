@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -43,6 +43,16 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
     """Use this learning rate from the next step on."""
     for group in optimiser.param_groups:
         group["lr"] = value
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Go on with an optimiser's moments, at its own constant learning rate.
+
+    The state may be of a trial whose weights were taken over, and which had another rate.
+    """
+    rate = float(optimiser.param_groups[0]["lr"])
+    optimiser.load_state_dict(state)
+    set_learning_rate(optimiser, rate)
 
 
 def generator_optimiser(generator: nn.Module, config: GeneratorOptimiserConfig) -> torch.optim.Adam:

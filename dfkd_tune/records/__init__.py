@@ -45,6 +45,7 @@ from dfkd_tune.records._pareto import (
 )
 from dfkd_tune.records._patience import patiently, storage_error
 from dfkd_tune.records._pool import FEWEST_TRIALS, PoolRecord, synthetic_agreement
+from dfkd_tune.records._population import ComparisonRecord, TakeOver
 from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, RunState, SessionRecord
@@ -57,6 +58,7 @@ from dfkd_tune.records._trial import (
     EpochRecord,
     ErrorRecord,
     NetworkSize,
+    Parent,
     RestoreRecord,
     Seconds,
     StatusRecord,
@@ -83,11 +85,13 @@ __all__ = [
     "LOST_STATES",
     "SCHEMA_VERSION",
     "AuditCard",
+    "ComparisonRecord",
     "CostName",
     "EpochRecord",
     "ErrorRecord",
     "HeldOutAgreement",
     "NetworkSize",
+    "Parent",
     "ParetoPoint",
     "ParetoSet",
     "PoolRecord",
@@ -101,6 +105,7 @@ __all__ = [
     "SessionRecord",
     "SplitScore",
     "StatusRecord",
+    "TakeOver",
     "TeacherCard",
     "TestOutcome",
     "TrialFolder",

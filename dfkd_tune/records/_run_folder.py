@@ -7,6 +7,7 @@ from typing import Any, Self
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records._patience import wait_for
 from dfkd_tune.records._pool import PoolRecord
+from dfkd_tune.records._population import ComparisonRecord
 from dfkd_tune.records._reading import read_content, read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, SessionRecord
@@ -46,6 +47,7 @@ class RunFolder:
         self.audit_card_file = path / "audit" / "card.json"
         self.audit_images = path / "audit" / "images.safetensors"
         self.trials_path = path / TRIALS
+        self.population_file = path / "population.jsonl"
         self.pool_file = path / "pool.json"
         self.selection_file = path / "selection.json"
         self.yardsticks_file = path / "yardsticks.json"
@@ -112,6 +114,10 @@ class RunFolder:
             return None
         return read_record(self.selection_file, SelectionRecord)
 
+    def comparisons(self) -> list[ComparisonRecord]:
+        """The comparisons of population based training, oldest first."""
+        return list(read_lines(self.population_file, ComparisonRecord, self.within))
+
     def pool(self) -> PoolRecord | None:
         """How the students do on one another's images; None where that was not measured."""
         return read_record(self.pool_file, PoolRecord) if self.pool_file.exists() else None
@@ -121,6 +127,11 @@ class RunFolder:
         if not self.yardsticks_file.exists():
             return None
         return read_record(self.yardsticks_file, YardsticksRecord)
+
+    def places_taken(self) -> set[str]:
+        """The trials whose place was taken by a child of another one."""
+        parents = (folder.trial().parent for folder in self.trial_folders())
+        return {parent.place_of for parent in parents if parent is not None}
 
     def trial_folder(self, name: str) -> TrialFolder:
         """The folder of the trial of that name, whether it exists or not."""

@@ -22,9 +22,9 @@ FINAL_STATES: frozenset[TrialState] = frozenset(
 )
 
 
-TrialOrigin = Literal["recipe", "warm_start", "sampler", "given"]
+TrialOrigin = Literal["recipe", "warm_start", "sampler", "given", "child"]
 """Where a configuration comes from: the experiment's own, a finished sweep's, the sampler's
-proposal, or a comparison's list."""
+proposal, a comparison's list, or another trial's whose weights were taken over."""
 
 
 class NetworkSize(Record):
@@ -37,6 +37,17 @@ class NetworkSize(Record):
         description="median forward pass of one image on the CPU that proposed the trial, with "
         "its threads",
     )
+
+
+class Parent(Record):
+    """Where a trial begins that took over the weights of another one."""
+
+    trial: str = Field(
+        description="whose weights and configuration, but for loss weights and rates"
+    )
+    epoch: int = Field(description="of the state that was taken over; its own epochs follow")
+    student_steps: int = Field(description="trained before it, by those whose weights it has")
+    place_of: str = Field(description="the trial that ended for it")
 
 
 class TrialRecord(Record):
@@ -53,7 +64,13 @@ class TrialRecord(Record):
     threads: int = Field(description="CPU threads the trial computes with; decides rounding")
     device: str
     variant: str = Field(default="", description="of a comparison: what is changed in it")
+    parent: Parent | None = Field(default=None, description="of PBT: what it begins from")
     created: str
+
+    @property
+    def inherited_steps(self) -> int:
+        """Student steps that it counts, and that others trained."""
+        return 0 if self.parent is None else self.parent.student_steps
 
 
 class Seconds(Record):
@@ -135,5 +152,8 @@ class StatusRecord(Record):
     given_up: tuple[str, ...] = Field(
         default=(),
         description="what was left unwritten for want of space, one line for each file, the newest",
+    )
+    paused_at: int | None = Field(
+        default=None, description="of PBT: newest epoch at which it waited for the others"
     )
     updated: str

@@ -56,7 +56,11 @@ class Disk:
 def trials_left(resolved: ResolvedExperiment) -> int:
     """Trials that are still to be trained, whole or in part."""
     run = _run_of(resolved)
-    done = 0 if run is None else sum(f.status().state in FINAL_STATES for f in run.trial_folders())
+    if run is None:
+        return resolved.experiment.search.trials
+    ended = [f for f in run.trial_folders() if f.status().state in FINAL_STATES]
+    # Those whose place was taken by another trial have left it what is left of their budget.
+    done = len({f.name for f in ended} - run.places_taken())
     return max(0, resolved.experiment.search.trials - done)
 
 

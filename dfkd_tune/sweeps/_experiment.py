@@ -13,7 +13,7 @@ from dfkd_tune.benchmarks import Benchmark, BenchmarkConfig, open_benchmark
 from dfkd_tune.distillation import METHODS, DistillationConfig, Method
 from dfkd_tune.errors import DfkdTuneError, ExperimentError, SpaceError, did_you_mean
 from dfkd_tune.records import RunFolder
-from dfkd_tune.sweeps._experiment_checks import cross_checks
+from dfkd_tune.sweeps._experiment_checks import cross_checks, grace_epochs
 from dfkd_tune.sweeps._experiment_config import Experiment
 from dfkd_tune.sweeps._validation import validation_lines
 from dfkd_tune.sweeps._warm_start import recorded_warm_points, warm_points
@@ -79,10 +79,19 @@ class ResolvedExperiment:
             "bases": [base.model_dump(mode="json") for base in self.bases.values()],
             "space": [repr(replace(d, source="")) for d in self.space.dimensions],
             "fixed": dict(self.space.fixed),
-            "search": experiment.search.model_dump(mode="json", exclude={"trials", "time_budget"}),
+            "search": self._search_identity(),
         }
         text = json.dumps(decides, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _search_identity(self) -> dict[str, Any]:
+        search = self.experiment.search
+        found = search.model_dump(mode="json", exclude={"trials", "time_budget"})
+        if search.scheduler.name != "pbt":
+            # Runs that were begun before there was PBT can go on.
+            for key in ("interval_epochs", "replaced"):
+                del found["scheduler"][key]
+        return found
 
     def record(self) -> dict[str, Any]:
         """What `experiment.json` holds."""
@@ -141,9 +150,7 @@ class ResolvedExperiment:
     @property
     def grace_epochs(self) -> int:
         """Epochs of student training before a trial may be stopped."""
-        given = self.experiment.search.scheduler.grace_epochs
-        warmup = self.base.student_optimiser.warmup_epochs
-        return given or max(warmup + 1, self.base.schedule.epochs // 9, 1)
+        return grace_epochs(self.experiment.search.scheduler, self.base)
 
 
 def resolve_experiment(

@@ -1,5 +1,6 @@
 """What contradicts between the sections of an experiment, each of which is right by itself."""
 
+import math
 from collections.abc import Mapping
 from itertools import islice
 
@@ -10,10 +11,10 @@ from dfkd_tune.classifiers import TappedNetwork, build_classifier
 from dfkd_tune.distillation import DistillationConfig, build_generator
 from dfkd_tune.errors import DfkdTuneError, SpaceError, UsageError
 from dfkd_tune.records import COST_WORDS
-from dfkd_tune.sweeps._experiment_config import SAMPLERS, Experiment
+from dfkd_tune.sweeps._experiment_config import SAMPLERS, Experiment, SchedulerConfig
 from dfkd_tune.sweeps._nsga2 import FEWEST_PARENTS
 from dfkd_tune.sweeps._validation import validation_lines
-from search_spaces import METHOD_KEY, SearchSpace
+from search_spaces import METHOD_KEY, SearchSpace, is_perturbed
 from trainables import SEARCH_OBJECTIVES, TeacherConfig, teacher_network_config
 
 MOST_COMBINATIONS = 10_000
@@ -48,6 +49,8 @@ def cross_checks(
     problems += _cost_problems(experiment, space)
     problems += _teacher_problems(experiment, benchmark, bases, space)
     problems += _budget_problems(bases)
+    if experiment.search.scheduler.name == "pbt":
+        problems += _population_problems(experiment, bases, space)
     if space is not None and experiment.search.sampler == "grid":
         problems += _grid_problems(space)
     for base in bases.values():
@@ -134,6 +137,12 @@ def _grid_problems(space: SearchSpace) -> list[str]:
     return []
 
 
+def grace_epochs(scheduler: SchedulerConfig, base: DistillationConfig) -> int:
+    """Epochs of student training before a trial may be stopped."""
+    warmup = base.student_optimiser.warmup_epochs
+    return scheduler.grace_epochs or max(warmup + 1, base.schedule.epochs // 9, 1)
+
+
 def _schedule_problems(experiment: Experiment, base: DistillationConfig) -> list[str]:
     """Whether the warm-up and the grace of trials leave time for what comes after."""
     problems = []
@@ -145,18 +154,70 @@ def _schedule_problems(experiment: Experiment, base: DistillationConfig) -> list
             f"settings.student_optimiser.warmup_epochs: {warmup} leaves nothing of "
             f"settings.schedule.epochs {schedule.epochs}; lower it"
         )
-    if scheduler.name == "asha" and grace is not None:
+    if scheduler.name in ("asha", "pbt") and grace is not None:
         if grace <= warmup:
             problems.append(
                 f"search.scheduler.grace_epochs: {grace} does not outlast the student's "
                 f"warm-up of {warmup} epochs; give at least {warmup + 1}"
             )
-        if grace > schedule.epochs:
+        if grace > schedule.epochs and scheduler.name == "asha":
             problems.append(
                 f"search.scheduler.grace_epochs: {grace} is more than the "
                 f"{schedule.epochs} epochs of a trial; lower it or set scheduler.name to none"
             )
     return problems
+
+
+def _population_problems(
+    experiment: Experiment,
+    bases: Mapping[str, DistillationConfig],
+    space: SearchSpace | None,
+) -> list[str]:
+    """Whether population based training has trials to compare, a time to, and what to change."""
+    search, every = experiment.search, experiment.saving.evaluate_every
+    scheduler = search.scheduler
+    problems = []
+    if search.sampler == "grid":
+        problems.append(
+            "search.sampler: a grid tries its combinations, and pbt changes them on the way; give "
+            "another sampler, or another search.scheduler.name"
+        )
+    if search.trials * scheduler.replaced < 1:
+        problems.append(
+            f"search.trials: {search.trials} trials are too small a population: "
+            f"search.scheduler.replaced {scheduler.replaced:g} of them is less than one; give at "
+            f"least {math.ceil(1 / scheduler.replaced)}"
+        )
+    if space is not None and not any(is_perturbed(d) for d in space.dimensions):
+        problems.append(
+            "search.scheduler.name: pbt changes loss weights and learning rates, and none is "
+            "searched within a range; let one be, in space.ranges, or give another scheduler"
+        )
+    per_epoch = {
+        base.schedule.iterations_per_epoch * base.schedule.student_steps for base in bases.values()
+    }
+    if len(per_epoch) > 1:
+        problems.append(
+            "changes: pbt compares trials after equal epochs, and the methods' differ in student "
+            "steps; set iterations_per_epoch and student_steps in settings.schedule"
+        )
+    for base in bases.values():
+        schedule = base.schedule
+        grace = grace_epochs(scheduler, base)
+        compared = range(grace, schedule.epochs, scheduler.interval_epochs or grace)
+        if not compared:
+            problems.append(
+                f"search.scheduler.grace_epochs: {grace} of {schedule.epochs} epochs leave no time "
+                f"for a comparison of pbt; lower it"
+            )
+        unseen = [n for n in compared if (schedule.generator_epochs + n) % every]
+        if unseen:
+            problems.append(
+                f"saving.evaluate_every: {every} leaves epoch "
+                f"{schedule.generator_epochs + unseen[0]} out, where pbt compares; give 1, or "
+                f"search.scheduler.grace_epochs and interval_epochs that it divides"
+            )
+    return list(dict.fromkeys(problems))
 
 
 def _teacher_problems(

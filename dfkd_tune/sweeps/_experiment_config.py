@@ -25,7 +25,7 @@ class SpaceConfig(_Section):
     )
 
 
-SchedulerName = Literal["asha", "hyperband", "median", "none"]
+SchedulerName = Literal["asha", "hyperband", "median", "pbt", "none"]
 SamplerName = Literal["tpe", "gp", "cmaes", "nsga2", "random", "grid"]
 
 
@@ -65,7 +65,7 @@ class SchedulerConfig(_Section):
     name: SchedulerName = Field(
         default="asha",
         description="asha; hyperband: asha with three starting budgets; median: below the median "
-        "of the others; none",
+        "of the others; pbt: weak trials give their place to changed copies of strong ones; none",
     )
     grace_epochs: int | None = Field(
         default=None,
@@ -78,6 +78,18 @@ class SchedulerConfig(_Section):
     )
     least_trials: int = Field(
         default=3, ge=1, description="to compare with before one is stopped; of median"
+    )
+    interval_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="of student training from one comparison to the next; of pbt; as many as "
+        "grace_epochs by default",
+    )
+    replaced: float = Field(
+        default=0.25,
+        gt=0,
+        le=0.5,
+        description="share of the trials that give their place at a comparison; of pbt",
     )
 
 

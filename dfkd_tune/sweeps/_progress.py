@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from dfkd_tune.records import RunFolder, TrialState
-from trainables import BUDGET, VALUE
+from dfkd_tune.records import RunFolder, TrialFolder, TrialState
+from trainables import BUDGET, PAUSED, VALUE
 
 PLAIN_INTERVAL_SECONDS = 20.0
 VALUE_TITLE = "value"
@@ -39,6 +39,7 @@ class SweepProgress:
     states: dict[str, TrialState] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
+    inherited: dict[str, int] = field(default_factory=dict)
     steps_at_start: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -55,13 +56,25 @@ class SweepProgress:
         progress = cls(total_trials, total_steps, concurrent, teacher_accuracy)
         for folder in run.trial_folders():
             progress.states[folder.name] = folder.status().state
+            progress.note_parent(folder)
             epochs = folder.epochs()
             if epochs:
                 progress.steps[folder.name] = epochs[-1].student_steps
                 if epochs[-1].value is not None:
                     progress.values[folder.name] = epochs[-1].value
-        progress.steps_at_start = sum(progress.steps.values())
+        progress.steps_at_start = progress.used
         return progress
+
+    def note_parent(self, folder: TrialFolder) -> None:
+        """Note what a trial counts and others trained, if it took over their weights."""
+        inherited = folder.trial().inherited_steps
+        if inherited:
+            self.inherited[folder.name] = inherited
+
+    @property
+    def used(self) -> int:
+        """Student steps that all trials have trained."""
+        return sum(steps - self.inherited.get(name, 0) for name, steps in self.steps.items())
 
     def count(self, *states: TrialState) -> int:
         """Trials in these states."""
@@ -78,22 +91,26 @@ class SweepProgress:
 
     def seconds_left(self) -> float | None:
         """A guess from the pace so far and the share of the budget that ended trials used."""
-        done = sum(self.steps.values()) - self.steps_at_start
+        done = self.used - self.steps_at_start
         if done <= 0:
             return None
+        pace = (time.monotonic() - self.began) / done
+        if self.inherited:
+            # Whoever gives its place leaves what is left of its budget to its successor.
+            return max(0, self.total_trials * self.total_steps - self.used) * pace
         ended = [n for n, state in self.states.items() if state not in ("running", "interrupted")]
         used = [self.steps.get(name, 0) for name in ended]
         expected = sum(used) / len(used) if used else self.total_steps
         open_trials = self.total_trials - len(ended)
         begun = sum(self.steps.get(n, 0) for n in self.states if n not in ended)
         left = max(0.0, open_trials * expected - begun)
-        return left * (time.monotonic() - self.began) / done
+        return left * pace
 
     def line(self) -> str:
         """All of it in one line."""
         ended = len(self.states) - self.count("running", "interrupted")
         parts = [
-            f"{ended}/{self.total_trials} trials done",
+            f"{ended}/{max(self.total_trials, len(self.states))} trials done",
             f"{self.count('running')} running",
             f"{self.count('complete')} complete",
             f"{self.count('stopped')} stopped early",
@@ -103,7 +120,7 @@ class SweepProgress:
         if best is not None:
             parts.append(f"best {self.describe(*best)}")
         budget = self.total_trials * self.total_steps
-        parts.append(f"{100 * sum(self.steps.values()) / budget:.0f} % of the budget used")
+        parts.append(f"{100 * self.used / budget:.0f} % of the budget used")
         left = self.seconds_left()
         elapsed = time.monotonic() - self.began
         parts.append(_clock(elapsed) + (f", about {_clock(left)} left" if left else ""))
@@ -208,6 +225,7 @@ class ProgressCallback(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Count a trial that begins or goes on."""
         self.progress.states[trial.config["trial"]] = "running"
+        self.progress.note_parent(self.run.trial_folder(trial.config["trial"]))
 
     @override
     def on_trial_result(
@@ -242,6 +260,8 @@ class ProgressCallback(tune.Callback):
     def _ended(self, name: str) -> None:
         status = self.run.trial_folder(name).status()
         self.progress.states[name] = status.state
+        if status.reason == PAUSED:
+            return
         value = self.progress.values.get(name)
         result = "" if value is None else f" · {self.progress.describe(name, value)[6:]}"
         reason = "" if status.state == "complete" else f" · {status.reason}"

@@ -26,6 +26,7 @@ STOPPED_BY: dict[SchedulerName, str] = {
     "asha": "ASHA: below its rung's cut-off",
     "hyperband": "HyperBand: below its rung's cut-off",
     "median": "median stopping: its best value below the median of the other trials' means",
+    "pbt": "PBT: its place taken",
     "none": "the scheduler",
 }
 
@@ -150,7 +151,8 @@ def make_scheduler(resolved: ResolvedExperiment) -> TrialScheduler:
     """The experiment's scheduler, without history."""
     config = resolved.experiment.search.scheduler
     total = resolved.base.schedule.total_student_steps
-    if config.name == "none":
+    # Of PBT, the search compares the trials: see `PopulationSearch`.
+    if config.name in ("none", "pbt"):
         return FIFOScheduler()  # type: ignore[no-untyped-call]
     grace = min(resolved.grace_student_steps, total)
     if config.name == "median":

@@ -25,6 +25,7 @@ from dfkd_tune.records import (
     LOST_STATES,
     CostName,
     NetworkSize,
+    Parent,
     RunFolder,
     TrialFolder,
     TrialOrigin,
@@ -246,6 +247,7 @@ class RecordedTrials(Searcher):
             "trial": name,
             "session": self.session,
             "saving": self.resolved.experiment.saving.model_dump(),
+            "until_epoch": None,
             "hang_after": None if hang_after == "auto" else seconds(hang_after),
             "larger_share": not self.larger and larger_share(self.allotment) is not None,
         }
@@ -257,9 +259,12 @@ class RecordedTrials(Searcher):
         origin: TrialOrigin,
         parameters: Mapping[str, Any],
         variant: str = "",
+        parent: Parent | None = None,
+        number: int | None = None,
     ) -> str:
-        """Write a trial's folder; gives its name."""
-        number, self.next_number = self.next_number, self.next_number + 1
+        """Write a trial's folder; gives its name. `number`: the next one by default."""
+        number = self.next_number if number is None else number
+        self.next_number = max(self.next_number, number + 1)
         folder = self.run.trial_folder(f"t{number:04d}")
         configuration, threads = config.model_dump(mode="json"), self.allotment.cpus
         network = _network_key(configuration["student"], threads)
@@ -277,6 +282,7 @@ class RecordedTrials(Searcher):
             threads=threads,
             device=self.allotment.device,
             variant=variant,
+            parent=parent,
             created=now(),
         )
         folder.set_status("running", reason="waiting to start")
@@ -344,11 +350,15 @@ class RecordedSearch(RecordedTrials):
         self.against = resolved.experiment.search.against
         self.study, self.live = rebuild_study(run, resolved.space, self.against)
 
+    def begun(self) -> int:
+        """Trials that count against the number that the experiment asks for."""
+        return len(self.study.trials)
+
     @override
     def propose(self) -> str | None:
         """The next proposal, while the budget lasts."""
         resolved, search = self.resolved, self.resolved.experiment.search
-        if len(self.study.trials) >= search.trials:
+        if self.begun() >= search.trials:
             return None
         number, recipes = self.next_number, len(resolved.first_points)
         given = resolved.grid or (*resolved.first_points, *resolved.warm_points)

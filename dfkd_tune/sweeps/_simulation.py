@@ -15,9 +15,10 @@ from ray.tune.schedulers import TrialScheduler
 from dfkd_tune.records import EpochRecord, RunFolder, RunRecord, now, write_record
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
 from dfkd_tune.sweeps._machine import Allotment
+from dfkd_tune.sweeps._population import PopulationSearch
 from dfkd_tune.sweeps._scheduler import make_scheduler
 from dfkd_tune.sweeps._search import RecordedSearch
-from trainables import BUDGET, VALUE, CurveModel, simulate_trial
+from trainables import BUDGET, UNSETTLED, VALUE, CurveModel, simulate_trial
 
 SESSION = "simulated"
 
@@ -84,12 +85,14 @@ def simulate_search(
     allotment = Allotment(
         cpus=1, gpus=0.0, max_concurrent=workers, total_cpus=workers, total_gpus=0
     )
-    search = RecordedSearch(run, resolved, SESSION, allotment)
+    kind = (
+        PopulationSearch if resolved.experiment.search.scheduler.name == "pbt" else RecordedSearch
+    )
+    search = kind(run, resolved, SESSION, allotment)
     epochs = resolved.base.schedule.total_epochs
     clock = _Clock(run, search, make_scheduler(resolved), model, epochs)
-    for _ in range(workers):
-        clock.begin(0.0)
-    return clock.run_out(most_steps)
+    clock.fill(0.0, workers)
+    return clock.run_out(most_steps, workers)
 
 
 def _begin(run: RunFolder) -> None:
@@ -131,30 +134,42 @@ class _Clock:
         self.epochs = epochs
         self.waiting: list[tuple[float, int, _Running]] = []
         self.order = count()
-        self.begun = 0
         self.steps: dict[str, int] = {}
+        self.inherited: dict[str, int] = {}
         self.milestones: list[Milestone] = []
 
-    def begin(self, moment: float) -> None:
+    def fill(self, moment: float, workers: int) -> None:
+        """Give idle workers their next trials, while there are any."""
+        while len(self.waiting) < workers and self._begin(moment):
+            pass
+
+    def _begin(self, moment: float) -> bool:
         """Start the next trial, if there is one."""
-        trial = SimpleNamespace(trial_id=f"s{self.begun}")
+        trial = SimpleNamespace(trial_id=f"s{next(self.order)}")
         trial.config = self.search.suggest(trial.trial_id)
         # What the searcher gives when it has no more is no configuration.
         if not isinstance(trial.config, dict):
-            return
-        self.begun += 1
+            return False
         name = trial.config["trial"]
         self.scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
         record = self.run.trial_folder(name).trial()
         curve = self.model.draw(record.parameters)
-        epochs = simulate_trial(self.run, name, session=SESSION, curve=curve)
+        self.inherited[name] = record.inherited_steps
+        epochs = simulate_trial(
+            self.run,
+            name,
+            session=SESSION,
+            curve=curve,
+            until_epoch=trial.config["until_epoch"],
+        )
         # All trials of a search have as many epochs.
         self._wait(moment, _Running(trial, epochs, curve.seconds / self.epochs))
+        return True
 
     def _wait(self, moment: float, running: _Running) -> None:
         heapq.heappush(self.waiting, (moment + running.pace, next(self.order), running))
 
-    def run_out(self, most_steps: float) -> Simulation:
+    def run_out(self, most_steps: float, workers: int) -> Simulation:
         """Let everything happen that follows, until so many student steps are used."""
         moment = 0.0
         while self.waiting and sum(self.steps.values()) < most_steps:
@@ -162,19 +177,20 @@ class _Clock:
             if self._goes_on(running, moment):
                 self._wait(moment, running)
             else:
-                self.begin(moment)
+                self.fill(moment, workers)
         return Simulation(
             milestones=tuple(self.milestones),
             student_steps=sum(self.steps.values()),
             seconds=moment,
-            trials=self.begun,
+            trials=len(self.inherited),
         )
 
     def _goes_on(self, running: _Running, moment: float) -> bool:
         """Let a trial's next epoch end; whether another follows."""
         trial, row = running.trial, next(running.epochs)
         name = trial.config["trial"]
-        self.steps[name] = row.student_steps
+        self.steps[name] = row.student_steps - self.inherited[name]
+        paused = row.epoch == trial.config["until_epoch"]
         if row.student_steps == 0 or row.value is None:
             return True
         result = {BUDGET: row.student_steps, VALUE: row.value}
@@ -186,6 +202,8 @@ class _Clock:
                 self.milestones.append(
                     Milestone(student_steps=used, seconds=moment, value=row.value)
                 )
+        elif paused:
+            result[UNSETTLED] = True
         elif self.scheduler.on_trial_result(None, trial, result) != TrialScheduler.STOP:  # type: ignore[arg-type]
             return True
         self.search.on_trial_complete(trial.trial_id, result)

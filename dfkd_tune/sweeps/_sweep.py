@@ -299,8 +299,9 @@ def _conclude(work: _Work, ending: Ending) -> SweepResult:
 def _search(work: _Work, address: str | None, retry_failed: bool) -> Ending:
     run, experiment = work.run, work.resolved.experiment
     if retry_failed:
+        taken = run.places_taken()
         for folder in run.trial_folders():
-            if folder.status().state == "failed":
+            if folder.status().state == "failed" and folder.name not in taken:
                 folder.set_status("running", reason="failed, to be tried again", error=None)
     done = [f for f in run.trial_folders() if f.status().state in FINAL_STATES]
     if len(done) >= work.trials and len(done) == len(run.trial_folders()):
@@ -336,6 +337,7 @@ def _tune(work: _Work, allotment: Allotment, until: "Until", *, larger: bool = F
     # Imported once the environment that Ray reads is set.
     from ray import tune
 
+    from dfkd_tune.sweeps._population import PopulationSearch
     from dfkd_tune.sweeps._progress import ProgressCallback, SweepProgress
     from dfkd_tune.sweeps._scheduler import RecordedScheduler, make_scheduler
     from dfkd_tune.sweeps._search import GivenTrials, RecordedSearch, RecordedTrials, settle
@@ -359,10 +361,13 @@ def _tune(work: _Work, allotment: Allotment, until: "Until", *, larger: bool = F
         if isinstance(scheduler, RecordedScheduler):
             for name in scheduler.replay(run):
                 settle(run.trial_folder(name), experiment.search.scheduler.name)
-        search = RecordedSearch(run, resolved, work.session, allotment, larger=larger)
+        if experiment.search.scheduler.name == "pbt":
+            search = PopulationSearch(run, resolved, work.session, allotment)
+        else:
+            search = RecordedSearch(run, resolved, work.session, allotment, larger=larger)
     progress = SweepProgress.of(
         run,
-        max(work.trials, len(run.trial_folders())),
+        max(work.trials, sum(folder.trial().parent is None for folder in run.trial_folders())),
         budget,
         allotment.max_concurrent,
         work.teacher_accuracy if resolved.objective.name == "val_real" else None,

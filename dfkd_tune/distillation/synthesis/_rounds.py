@@ -10,7 +10,11 @@ from torch import Tensor
 
 from dfkd_tune.distillation._config import DistillationConfig
 from dfkd_tune.distillation._meter import EpochMeter
-from dfkd_tune.distillation._optimisation import learning_rate, set_learning_rate
+from dfkd_tune.distillation._optimisation import (
+    learning_rate,
+    load_optimiser,
+    set_learning_rate,
+)
 from dfkd_tune.distillation.generators import (
     Generator,
     redraw_noisy_layer,
@@ -247,7 +251,7 @@ class RoundSynthesis:
             self.generator.load_state_dict(state["generator"])
         self.loss.objective.load_state_dict(state["objective"])
         if self.terms_optimiser is not None:
-            self.terms_optimiser.load_state_dict(state["terms_optimiser"])
+            load_optimiser(self.terms_optimiser, state["terms_optimiser"])
         if self.meta_optimiser is not None:
-            self.meta_optimiser.load_state_dict(state["meta_optimiser"])
+            load_optimiser(self.meta_optimiser, state["meta_optimiser"])
         self.rounds, self.steps, self._rate = state["rounds"], state["steps"], state["rate"]

@@ -11,6 +11,7 @@ from dfkd_tune.distillation._meter import EpochMeter
 from dfkd_tune.distillation._optimisation import (
     generator_optimiser,
     learning_rate,
+    load_optimiser,
     set_learning_rate,
 )
 from dfkd_tune.distillation.generators import Generator
@@ -132,7 +133,7 @@ class StreamSynthesis:
         self.optimiser.load_state_dict(state["optimiser"])
         self.loss.objective.load_state_dict(state["objective"])
         if self.terms_optimiser is not None:
-            self.terms_optimiser.load_state_dict(state["terms_optimiser"])
+            load_optimiser(self.terms_optimiser, state["terms_optimiser"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.steps = state["steps"]

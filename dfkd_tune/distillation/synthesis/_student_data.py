@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from dfkd_tune.classifiers import random_crops, random_flips
 from dfkd_tune.distillation._config import DistillationConfig
+from dfkd_tune.distillation._optimisation import load_optimiser
 from dfkd_tune.distillation.synthesis._batch import Batch, joined
 from dfkd_tune.distillation.synthesis._image_bank import ImageBank
 from dfkd_tune.distillation.synthesis._replay import ReplayMemory
@@ -136,4 +137,4 @@ class StudentData:
             self.bank.load_state_dict(state["bank"])
         if self.memory is not None and self.memory_optimiser is not None:
             self.memory.load_state_dict(state["memory"])
-            self.memory_optimiser.load_state_dict(state["memory_optimiser"])
+            load_optimiser(self.memory_optimiser, state["memory_optimiser"])
