@@ -74,8 +74,18 @@ class TrialData:
 
     @property
     def student_steps(self) -> int:
-        """Student steps trained so far."""
-        return self.epochs[-1].student_steps if self.epochs else 0
+        """Student steps so far, with those that it took over from another trial."""
+        return self.epochs[-1].student_steps if self.epochs else self.inherited_steps
+
+    @property
+    def inherited_steps(self) -> int:
+        """Student steps that it counts, and that others trained."""
+        return self.trial.inherited_steps if self.trial is not None else 0
+
+    @property
+    def trained_steps(self) -> int:
+        """Student steps that it has trained itself."""
+        return self.student_steps - self.inherited_steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,9 @@ def recorded_curves(run: RunFolder, score: str) -> list[RecordedCurve]:
         record = folder.trial()
         epochs = [epoch for epoch in folder.epochs() if epoch.student_steps > 0]
         values = [epoch.validation[score] for epoch in epochs if score in epoch.validation]
-        if folder.status().state != "complete" or not epochs or len(values) < len(epochs):
+        # A child's curve is of several configurations, and not all of it its own.
+        whole = folder.status().state == "complete" and record.parent is None
+        if not whole or not epochs or len(values) < len(epochs):
             continue
         curves.append(
             RecordedCurve(

@@ -110,6 +110,8 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
 
 def _trials(resolved: ResolvedExperiment) -> int | str:
     trials, every = resolved.experiment.search.trials, len(resolved.grid)
+    if resolved.experiment.search.scheduler.name == "pbt":
+        return f"{trials}, and copies of strong ones in the places of weak ones"
     return f"{trials} of the grid's {every} combinations" if trials < every else trials
 
 

@@ -128,6 +128,10 @@ class RunFolder:
             return None
         return read_record(self.yardsticks_file, YardsticksRecord)
 
+    def founders(self) -> list[TrialFolder]:
+        """The trials that did not take the place of another one: those that were asked for."""
+        return [folder for folder in self.trial_folders() if folder.trial().parent is None]
+
     def places_taken(self) -> set[str]:
         """The trials whose place was taken by a child of another one."""
         parents = (folder.trial().parent for folder in self.trial_folders())

@@ -33,7 +33,7 @@ def experiment_of_run(
             f"{run.experiment_file} does not hold the experiment as written; go on by `dfkd-tune "
             f"sweep` with its file and more --trials"
         )
-    known = len(run.trial_folders())
+    known = len(run.founders())
     if trials < known:
         raise RunFolderError(
             f"{run.path} has {known} trials already, and --trials is {trials}; give how many there "

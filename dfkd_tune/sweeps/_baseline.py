@@ -1,6 +1,7 @@
 """The random baseline of a sweep: what chance finds with the same budget."""
 
 from dataclasses import replace
+from typing import Any
 
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
@@ -13,7 +14,7 @@ def random_baseline(run: RunFolder, name: str | None = None) -> ResolvedExperime
 
     Equal are the space, the recipe as the first trial, the objective, the teacher and its audit
     set, the number of trials, the budget of each, the scheduler and the seed. What the sweep knew
-    from finished ones is left out, and so is its time budget.
+    from finished ones is left out, and so are its time budget and PBT, whose trials train alone.
 
     Args:
         run: the sweep's folder.
@@ -24,10 +25,11 @@ def random_baseline(run: RunFolder, name: str | None = None) -> ResolvedExperime
     """
     folders = run.trial_folders()
     resolved = experiment_of_run(
-        run, trials=max(1, len(folders)), beside=name or f"{run.path.name}-random"
+        run, trials=max(1, len(run.founders())), beside=name or f"{run.path.name}-random"
     )
     search = resolved.experiment.search
-    if search.sampler == "random":
+    population = search.scheduler.name == "pbt"
+    if search.sampler == "random" and not population:
         raise RunFolderError(
             f"the trials of {run.path} were drawn at random themselves; give the folder of a sweep "
             f"with another sampler"
@@ -39,6 +41,10 @@ def random_baseline(run: RunFolder, name: str | None = None) -> ResolvedExperime
             f"{run.path} has {what} still to train; let the sweep end first, so that its budget "
             f"is known"
         )
-    search = search.model_copy(update={"sampler": "random", "time_budget": None})
+    changes: dict[str, Any] = {"sampler": "random", "time_budget": None}
+    if population:
+        # Its founders are drawn at random too; what chance finds is what they come to alone.
+        changes["scheduler"] = search.scheduler.model_copy(update={"name": "none"})
+    search = search.model_copy(update=changes)
     experiment = resolved.experiment.model_copy(update={"search": search})
     return replace(resolved, experiment=experiment, grid=(), baseline_of=run.path.absolute())

@@ -28,7 +28,7 @@ def recorded_study(run: RunFolder) -> optuna.Study:
         ExperimentError: if what its experiment names is not there any more.
     """
     # A sweep ended before its first trial has a study, too.
-    trials = max(1, len(run.trial_folders()))
+    trials = max(1, len(run.founders()))
     rebuilt, _ = rebuild_study(run, experiment_of_run(run, trials=trials).space)
     study = optuna.create_study(study_name=run.run().name, directions=rebuilt.directions)
     for folder, trial in zip(run.trial_folders(), rebuilt.get_trials(), strict=True):
@@ -40,6 +40,7 @@ def recorded_study(run: RunFolder) -> optuna.Study:
             "reason": status.reason,
             "parameters": record.student_size.parameters,
             "macs": record.student_size.macs,
+            "parent": record.parent.trial if record.parent else None,
             "student_steps": epochs[-1].student_steps if epochs else 0,
         }
         study.add_trial(trial)

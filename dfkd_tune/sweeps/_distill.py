@@ -134,6 +134,13 @@ def assignment_from_run(
         span = f"it has {known[0]} to {known[-1]}" if known else "it has none"
         raise RunFolderError(f"{run.path} has no trial '{trial}'; {span}")
     record = folder.trial()
+    if record.parent is not None:
+        raise RunFolderError(
+            f"{folder.path} took over the weights of {record.parent.trial} at "
+            f"{record.parent.student_steps} student steps, so that its configuration alone does "
+            f"not give it again; name a trial without a parent, or put the settings of its "
+            f"trial.json into an experiment file to train them from the start"
+        )
     if record.device != "cpu" and not gpu_count():
         raise ResourceError(
             f"{folder.path} was distilled on a GPU and this machine has none; repeat it on one "

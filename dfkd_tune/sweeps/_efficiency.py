@@ -96,7 +96,9 @@ def measure_efficiency(
     found = []
     for done, seed in enumerate(seeds, start=1):
         plain = _with_search(random_search(resolved), {"seed": seed})
-        more = MORE_TRIALS * trials
+        # Of PBT, the number of trials is the size of the population: it trains the same budget.
+        population = resolved.experiment.search.scheduler.name == "pbt"
+        more = trials if population else MORE_TRIALS * trials
         sought = _with_search(resolved, {"seed": APART + seed, "trials": more})
         budget = trials * resolved.base.schedule.total_student_steps
         random = _simulate(plain, model, workers, budget)

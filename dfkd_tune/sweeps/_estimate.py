@@ -14,7 +14,7 @@ from dfkd_tune.errors import CollapsedError, DivergedError, RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
 from dfkd_tune.sweeps._machine import Allotment
-from dfkd_tune.sweeps._scheduler import make_scheduler
+from dfkd_tune.sweeps._scheduler import comparison_steps, make_scheduler
 from trainables import BUDGET, GRID_ROWS, VALUE, teacher_network_config
 
 HALF_BYTES = 2
@@ -261,5 +261,9 @@ def disk_of(resolved: ResolvedExperiment) -> Disk:
     bank = base.image_bank.size * numbers * HALF_BYTES
     checkpoint = sum(sizes) + sum(states) + bank + kept
     trials = resolved.experiment.search.trials
-    end = trials * (sum(sizes) + kept + pictures)
+    scheduler = resolved.experiment.search.scheduler
+    # A child has pictures of its own.
+    children = int(trials * scheduler.replaced) * len(comparison_steps(resolved))
+    pictured = trials + (children if scheduler.name == "pbt" else 0)
+    end = trials * (sum(sizes) + kept) + pictured * pictures
     return Disk(at_the_end=end, while_running=end + trials * CHECKPOINTS * checkpoint)

@@ -141,6 +141,8 @@ def confirmation(run: RunFolder, ranked: Sequence[TrialFolder], seeds: int) -> C
         record = folder.trial()
         config = DistillationConfig.model_validate(record.configuration)
         words = f"{config.student}, {record.student_size.parameters:,} parameters"
+        if record.parent is not None:
+            words += f"; of PBT from {record.parent.trial}, here trained by these values throughout"
         variants.append(Variant(name=folder.name, words=words))
         bases[folder.name] = config
     # The search's own seed has had its luck: seeds begin after it.

@@ -36,6 +36,7 @@ from dfkd_tune.records import (
 )
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
 from dfkd_tune.sweeps._machine import Allotment
+from dfkd_tune.sweeps._scheduler import comparison_steps
 from dfkd_tune.sweeps._search import RecordedSearch
 from search_spaces import perturbed
 
@@ -63,14 +64,6 @@ def weak_and_strong(
     return (*lost, *(name for name in weak if name not in strong)), tuple(strong)
 
 
-def comparison_steps(resolved: ResolvedExperiment) -> tuple[int, ...]:
-    """The student steps at which trials are compared, ascending; never at their end."""
-    schedule, grace = resolved.base.schedule, resolved.grace_epochs
-    interval = resolved.experiment.search.scheduler.interval_epochs or grace
-    per_epoch = schedule.iterations_per_epoch * schedule.student_steps
-    return tuple(epoch * per_epoch for epoch in range(grace, schedule.epochs, interval))
-
-
 class PopulationSearch(RecordedSearch):
     """Proposes a population, and lets copies of strong trials take the place of weak ones.
 
@@ -86,7 +79,7 @@ class PopulationSearch(RecordedSearch):
     ) -> None:
         super().__init__(run, resolved, session, allotment)
         self.steps = comparison_steps(resolved)
-        self.founders = sum(f.trial().parent is None for f in run.trial_folders())
+        self.founders = len(run.founders())
         self.compared: set[tuple[str, int]] = set()
         for comparison in run.comparisons():
             self._carry_out(comparison)

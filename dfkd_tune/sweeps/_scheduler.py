@@ -174,3 +174,11 @@ def make_scheduler(resolved: ResolvedExperiment) -> TrialScheduler:
         reduction_factor=config.reduction_factor,
         brackets=BRACKETS if config.name == "hyperband" else 1,
     )
+
+
+def comparison_steps(resolved: ResolvedExperiment) -> tuple[int, ...]:
+    """Of PBT: the student steps at which trials are compared, ascending; never at their end."""
+    schedule, grace = resolved.base.schedule, resolved.grace_epochs
+    interval = resolved.experiment.search.scheduler.interval_epochs or grace
+    per_epoch = schedule.iterations_per_epoch * schedule.student_steps
+    return tuple(epoch * per_epoch for epoch in range(grace, schedule.epochs, interval))

@@ -367,7 +367,7 @@ def _tune(work: _Work, allotment: Allotment, until: "Until", *, larger: bool = F
             search = RecordedSearch(run, resolved, work.session, allotment, larger=larger)
     progress = SweepProgress.of(
         run,
-        max(work.trials, sum(folder.trial().parent is None for folder in run.trial_folders())),
+        max(work.trials, len(run.founders())),
         budget,
         allotment.max_concurrent,
         work.teacher_accuracy if resolved.objective.name == "val_real" else None,

@@ -159,10 +159,11 @@ def search_path(run: RunData) -> SearchPath:
         for trial in run.trials
         if trial.state == "complete" and trial.epochs and (value := last_value(trial)) is not None
     }
+    inherited = {trial.name: trial.inherited_steps for trial in run.trials}
     trained: dict[str, int] = {}
     steps: list[Step] = []
     for _, name, epoch, student_steps in moments:
-        trained[name] = student_steps
+        trained[name] = student_steps - inherited[name]
         value = ends.get((name, epoch))
         if value is not None and (not steps or value > steps[-1].value):
             steps.append(Step(trial=name, student_steps=sum(trained.values()), value=value))

@@ -36,6 +36,7 @@ def caveats(run: RunData) -> tuple[str, ...]:
         _one_seed(run),
         _search_bias(run),
         _measured_cost(run),
+        _population(run),
         _budgets(run),
     ]
     return tuple(point for point in points if point)
@@ -206,6 +207,18 @@ def _measured_cost(run: RunData) -> str:
                 "another machine, or another number of trials at once, gives another Pareto set."
             )
     return ""
+
+
+def _population(run: RunData) -> str:
+    """What population based training means for the configurations that it ends with."""
+    children = sum(trial.inherited_steps > 0 for trial in run.trials)
+    if not children:
+        return ""
+    return (
+        f"{plural(children, 'trial')} began from the weights of a stronger one, with changed loss "
+        "weights and learning rates. Such a student is the work of several configurations in turn; "
+        "its own, trained from the start, gives another one."
+    )
 
 
 def _budgets(run: RunData) -> str:

@@ -22,12 +22,14 @@ class LeaderboardRow:
         rank: from 1 for the best complete trial; None for every other trial.
         trial: name, such as `t0007`.
         number: counted in order of proposal, from 0.
-        origin: recipe, warm_start, sampler or given.
+        origin: recipe, warm_start, sampler, given or child.
+        parent: of a child, the trial whose weights it took over.
+        inherited_steps: student steps that it counts, and that others trained.
         state: of the trial, `unreadable` where its records are damaged.
         progress: the state in words, such as `stopped at step 40 of 100`.
-        epochs: epochs trained.
+        epochs: epochs that it trained itself.
         total_epochs: epochs of the whole budget.
-        student_steps: trained.
+        student_steps: so far, with those inherited.
         total_student_steps: of the whole budget.
         last_value: of the search objective at the last evaluation, a fraction.
         best_value: highest value of the search objective, a fraction.
@@ -49,6 +51,8 @@ class LeaderboardRow:
     trial: str
     number: int | None
     origin: str | None
+    parent: str | None
+    inherited_steps: int
     state: str
     progress: str
     epochs: int
@@ -157,6 +161,8 @@ def _row(run: RunData, trial: TrialData, rank: int | None) -> LeaderboardRow:
         trial=trial.name,
         number=record.number if record else None,
         origin=record.origin if record else None,
+        parent=record.parent.trial if record and record.parent else None,
+        inherited_steps=trial.inherited_steps,
         state=trial.state,
         progress=progress_words(run, trial),
         epochs=len(trial.epochs),

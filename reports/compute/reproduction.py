@@ -20,7 +20,9 @@ class Reproduction:
     Args:
         trial: name of the selected trial, else of the best complete one; None without either.
         configuration: that trial's whole configuration; None without a trial.
-        command: that distils this configuration again; None without a trial.
+        command: that distils this configuration again; None without a trial, or with one that
+            took over weights.
+        not_alone: why there is no command, in words; often empty.
         seed: of the trial.
         weights: the student's weights file, relative to the run folder; None where there is none.
         weights_sha256: hexadecimal; recorded at selection, else computed from the file.
@@ -32,6 +34,7 @@ class Reproduction:
     trial: str | None
     configuration: Mapping[str, Any] | None
     command: str | None
+    not_alone: str
     seed: int | None
     weights: str | None
     weights_sha256: str | None
@@ -70,11 +73,17 @@ def reproduction(run: RunData) -> Reproduction:
     """
     trial = best_trial(run)
     weights = trial.student_weights if trial else None
+    parent = trial.trial.parent if trial and trial.trial else None
     sha256, note = _checked_weights(run, trial, weights)
     return Reproduction(
         trial=trial.name if trial else None,
         configuration=trial.trial.configuration if trial and trial.trial else None,
-        command=distill_command(run, trial.name) if trial else None,
+        command=distill_command(run, trial.name) if trial and not parent else None,
+        not_alone=""
+        if parent is None
+        else f"{trial.name if trial else ''} took over the weights of {parent.trial} at "
+        f"{parent.student_steps:,} student steps: its configuration alone does not give it again. "
+        f"The same sweep does, from its start.",
         seed=seed(run, trial),
         weights=weights.relative_to(run.path).as_posix() if weights else None,
         weights_sha256=sha256,

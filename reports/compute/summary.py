@@ -192,7 +192,7 @@ def _budgets(run: RunData) -> Budgets:
     totals = {trial.trial.total_student_steps for trial in run.trials if trial.trial}
     return Budgets(
         student_steps_per_trial=tuple(sorted(totals)),
-        student_steps=sum(trial.student_steps for trial in run.trials),
+        student_steps=sum(trial.trained_steps for trial in run.trials),
         trial_seconds=sum(t.seconds for t in run.trials)
         if any(t.epochs for t in run.trials)
         else None,

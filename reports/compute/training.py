@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dfkd_tune.records import EpochRecord
 from reports.collect import RunData, TrialData
 
 MILESTONES = (0.25, 0.5, 0.75, 1.0)
@@ -15,7 +16,8 @@ class Curve:
     Args:
         trial: name.
         state: of the trial.
-        student_steps: at each evaluation.
+        student_steps: at each evaluation; of a child of PBT, first that of its parent from which it
+            begins.
         values: of the search objective at each evaluation, a fraction.
         milestones: the last value within 25, 50, 75 and 100 % of the trial's budget; None where
             the trial did not get so far.
@@ -109,7 +111,7 @@ class SavedSteps:
 
 def learning_curves(run: RunData) -> tuple[Curve, ...]:
     """The learning curves of all trials that were evaluated at least once."""
-    return tuple(_curve(trial) for trial in run.trials if trial.evaluated)
+    return tuple(_curve(run, trial) for trial in run.trials if trial.evaluated)
 
 
 def loss_terms(trial: TrialData) -> LossTerms:
@@ -145,9 +147,16 @@ def time_shares(run: RunData) -> tuple[TimeShare, ...]:
 
 def saved_steps(run: RunData) -> SavedSteps:
     """What stopping trials early saved in this run."""
-    stopped = [t for t in run.trials if t.state == "stopped" and t.trial is not None]
+    # Whoever gave its place to a child left it what was left of its budget.
+    parents = [trial.trial.parent for trial in run.trials if trial.trial is not None]
+    taken = {parent.place_of for parent in parents if parent is not None}
+    stopped = [
+        t
+        for t in run.trials
+        if t.state == "stopped" and t.trial is not None and t.name not in taken
+    ]
     budgets = sum(t.trial.total_student_steps for t in stopped if t.trial is not None)
-    trained = sum(trial.student_steps for trial in stopped)
+    trained = sum(trial.trained_steps for trial in stopped)
     return SavedSteps(trials=len(stopped), trained=trained, saved=max(budgets - trained, 0))
 
 
@@ -167,9 +176,10 @@ def spread(items: Iterable[int], count: int) -> tuple[int, ...]:
     return tuple(every[round(i * (len(every) - 1) / (count - 1))] for i in range(count))
 
 
-def _curve(trial: TrialData) -> Curve:
-    steps = tuple(epoch.student_steps for epoch in trial.evaluated)
-    values = tuple(epoch.value for epoch in trial.evaluated if epoch.value is not None)
+def _curve(run: RunData, trial: TrialData) -> Curve:
+    evaluated = (*_taken_over(run, trial), *trial.evaluated)
+    steps = tuple(epoch.student_steps for epoch in evaluated)
+    values = tuple(epoch.value for epoch in evaluated if epoch.value is not None)
     total = trial.trial.total_student_steps if trial.trial else steps[-1]
     milestones = []
     for share in MILESTONES:
@@ -183,6 +193,15 @@ def _curve(trial: TrialData) -> Curve:
         values=values,
         milestones=tuple(milestones),
     )
+
+
+def _taken_over(run: RunData, trial: TrialData) -> tuple[EpochRecord, ...]:
+    """The epoch of its parent from which a child begins; empty for all others."""
+    parent = trial.trial.parent if trial.trial is not None else None
+    other = run.find_trial(parent.trial) if parent is not None else None
+    if parent is None or other is None:
+        return ()
+    return tuple(epoch for epoch in other.evaluated if epoch.epoch == parent.epoch)
 
 
 def _time_share(name: str, trials: list[TrialData]) -> TimeShare:

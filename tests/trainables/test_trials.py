@@ -8,14 +8,18 @@ from dfkd_tune.benchmarks import get_benchmark
 from dfkd_tune.checkpoints import CheckpointStore
 from dfkd_tune.classifiers import NetworkConfig, build_classifier
 from dfkd_tune.distillation import DistillationConfig, configuration_hash
+from dfkd_tune.errors import CheckpointError
 from dfkd_tune.evaluation import predict_stored, student_scores
 from dfkd_tune.records import (
     EpochRecord,
+    Parent,
     RunFolder,
     TrialFolder,
     write_record,
 )
+from search_spaces import with_values
 from trainables import (
+    PAUSED,
     SavingConfig,
     SupersededError,
     card_network,
@@ -152,3 +156,95 @@ def test_a_size_is_that_of_the_network() -> None:
     network = build_classifier(config, inputs, seed=3)
     size = student_size(config, inputs)
     assert size.parameters == sum(p.numel() for p in network.parameters())
+
+
+def pause(run: RunFolder, until_epoch: int) -> TrialFolder:
+    saving = SavingConfig(checkpoint_every=4)
+    assert not run_trial(run, "t0000", session="mine", saving=saving, until_epoch=until_epoch)
+    return run.trial_folder("t0000")
+
+
+def child_of(run: RunFolder, changes: dict[str, Any]) -> TrialFolder:
+    """A trial that begins from the pause of `t0000` at its third epoch."""
+    record = run.trial_folder("t0000").trial()
+    config = DistillationConfig.model_validate(record.configuration)
+    parent_store = CheckpointStore(
+        run.trial_folder("t0000").checkpoints, configuration_hash(config)
+    )
+    changed = with_values(config, changes)
+    folder = run.trial_folder("t0001")
+    CheckpointStore(folder.checkpoints, configuration_hash(changed)).take_over(parent_store, 3)
+    folder.set_status("running", reason="waiting to start")
+    parent = Parent(trial="t0000", epoch=3, student_steps=18, place_of="t0002")
+    update = {"trial": "t0001", "number": 1, "parent": parent}
+    update["configuration"] = changed.model_dump(mode="json")
+    write_record(folder.trial_file, record.model_copy(update=update))
+    return folder
+
+
+def test_a_trial_that_pauses_ends_as_one_that_never_did(run: RunFolder) -> None:
+    """Its checkpoint is of the pause, however rare checkpoints are; and it is no interruption."""
+    folder = pause(run, 3)
+    assert [e.epoch for e in folder.epochs()] == [1, 2, 3]
+    assert (folder.status().state, folder.status().reason) == ("running", PAUSED)
+    assert [p.name for p in folder.checkpoints.iterdir()] == ["epoch_000003"]
+    child = child_of(run, {})
+    saving = SavingConfig(checkpoint_every=4)
+    # The last epoch is no pause.
+    assert run_trial(run, "t0000", session="mine", saving=saving, until_epoch=EPOCHS)
+    assert folder.status().state == "complete"
+    assert [e.epoch for e in folder.epochs()] == list(range(1, EPOCHS + 1))
+    assert folder.status().restores == ()
+    # A child that nothing was changed for is its parent, to the byte.
+    assert run_trial(run, "t0001", session="mine", saving=saving)
+    assert child.student_weights.read_bytes() == folder.student_weights.read_bytes()
+    assert [e.epoch for e in child.epochs()] == [4, 5, 6]
+    assert [e.losses for e in child.epochs()] == [e.losses for e in folder.epochs()[3:]]
+    assert child.epochs()[0].student_steps == 24
+    assert child.status().restores == ()
+
+
+def test_a_child_trains_by_its_own_weights_and_rates(run: RunFolder) -> None:
+    pause(run, 3)
+    changes = {
+        "student_optimiser.learning_rate": 0.05,
+        "generator_optimiser.learning_rate": 2e-3,
+        "student_objective.preset_label.weight": 0.25,
+    }
+    child = child_of(run, changes)
+    saving = SavingConfig()
+    run_trial(run, "t0000", session="mine", saving=saving)
+    run_trial(run, "t0001", session="mine", saving=saving)
+    theirs, ours = run.trial_folder("t0000").epochs()[3], child.epochs()[0]
+    assert ours.epoch == theirs.epoch == 4
+    # The cosine of both is where the parent's was; its peak is the child's own.
+    before, after = (e.learning_rates["student"] for e in (theirs, ours))
+    assert after == pytest.approx(before * 0.05 / 0.1)
+    assert ours.learning_rates["generator"] == 2e-3
+    before, after = (e.losses["student/preset_label"] for e in (theirs, ours))
+    assert after < 0.75 * before
+
+
+def test_a_child_without_a_readable_checkpoint_fails_and_says_so(run: RunFolder) -> None:
+    """From scratch it would be another trial under its name."""
+    pause(run, 3)
+    child = child_of(run, {})
+    (child.checkpoints / "epoch_000003" / "state.pt").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match="begins from t0000 at epoch 3"):
+        run_trial(run, "t0001", session="mine", saving=SavingConfig())
+    assert child.epochs() == []
+    error = child.status().error
+    assert error is not None
+    assert error.type == "CheckpointError"
+
+
+def test_a_pause_at_an_older_checkpoint_is_an_interruption(run: RunFolder) -> None:
+    """Where the checkpoint of the pause is lost, epochs are trained again, and that is said."""
+    folder = run.trial_folder("t0000")
+    run_trial(run, "t0000", session="mine", saving=SavingConfig(), until_epoch=3)
+    (folder.checkpoints / "epoch_000003" / "state.pt").write_bytes(b"broken")
+    run_trial(run, "t0000", session="mine", saving=SavingConfig())
+    (restore,) = folder.status().restores
+    assert restore.from_epoch == 2
+    assert "unreadable" in restore.note
+    assert folder.status().state == "complete"

@@ -15,7 +15,8 @@ from dfkd_tune.errors import ExperimentError
 from dfkd_tune.records import RunFolder, TrialFolder
 from dfkd_tune.sweeps import ResolvedExperiment, resolve_experiment
 from dfkd_tune.sweeps._machine import Allotment
-from dfkd_tune.sweeps._population import PopulationSearch, comparison_steps, weak_and_strong
+from dfkd_tune.sweeps._population import PopulationSearch, weak_and_strong
+from dfkd_tune.sweeps._scheduler import comparison_steps
 from dfkd_tune.sweeps._simulation import SESSION, Simulation, simulate_search
 from search_spaces import get_key, is_perturbed
 from trainables import CurveModel, RecordedCurve
