@@ -11,9 +11,16 @@ import pytest
 
 from dfkd_tune.checkpoints import CheckpointStore
 from dfkd_tune.distillation import DistillationConfig
-from dfkd_tune.errors import ExperimentError
+from dfkd_tune.errors import ExperimentError, RunFolderError
 from dfkd_tune.records import RunFolder, TrialFolder
-from dfkd_tune.sweeps import ResolvedExperiment, resolve_experiment
+from dfkd_tune.sweeps import (
+    ResolvedExperiment,
+    assignment_from_run,
+    first_difference,
+    random_baseline,
+    resolve_experiment,
+    run_distillation,
+)
 from dfkd_tune.sweeps._machine import Allotment
 from dfkd_tune.sweeps._population import PopulationSearch, weak_and_strong
 from dfkd_tune.sweeps._scheduler import comparison_steps
@@ -502,3 +509,47 @@ def test_a_stored_checkpoint_is_another_trials_under_its_own_name(tmp_path: Path
     assert restored.state == {"weights": [1.5, 2.5], "epoch": 3}
     assert restored.epoch == 3
     assert not child.readable(2)
+
+
+@pytest.mark.sweep
+def test_a_real_sweep_lets_copies_take_places(
+    sweep: Any, tiny: dict[str, Any], storage: Path
+) -> None:
+    """Under Ray: pauses, children and their weights; and a founder is what it is without both."""
+    tiny["search"] = {
+        "trials": 4,
+        "sampler": "random",
+        "scheduler": {"name": "pbt", "grace_epochs": 2},
+    }
+    tiny["storage"] = storage
+    result = sweep(tiny)
+    run = result.run
+    assert result.exit_code == 0
+    assert run.run().state == "complete"
+    assert [each.student_steps for each in run.comparisons()] == [12, 24]
+    trials = {folder.name: folder for folder in run.trial_folders()}
+    states = [folder.status().state for folder in trials.values()]
+    assert states.count("complete") == 4
+    assert states.count("stopped") == sum(len(each.taken) for each in run.comparisons()) > 0
+    for folder in trials.values():
+        record, epochs = folder.trial(), folder.epochs()
+        begins = 0 if record.parent is None else record.parent.epoch
+        assert [e.epoch for e in epochs] == list(range(begins + 1, begins + 1 + len(epochs)))
+        assert not folder.status().restores
+        assert not folder.checkpoints.exists(), "the run has ended"
+    rows = sum(len(folder.epochs()) for folder in trials.values())
+    assert rows * STEPS == 4 * 36
+    assert run.selection() is not None
+    ended = [f for f in trials.values() if f.status().state == "complete"]
+    founder = next(f for f in ended if f.trial().parent is None)
+    assignment = assignment_from_run(run, founder.name, "again", None)
+    again = run_distillation(assignment, command="x", on_epoch=lambda _record: None)
+    assert first_difference(again, founder.path) is None
+    weights = again.trial_folder("t0000").student_weights.read_bytes()
+    assert weights == founder.student_weights.read_bytes()
+    child = next(f for f in trials.values() if f.trial().parent is not None)
+    with pytest.raises(RunFolderError, match="took over the weights of"):
+        assignment_from_run(run, child.name, None, None)
+    # What chance finds: as many trials as were asked for, each trained alone.
+    baseline = random_baseline(run).experiment.search
+    assert (baseline.trials, baseline.scheduler.name) == (4, "none")
