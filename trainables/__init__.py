@@ -17,13 +17,16 @@ from trainables._objectives import (
     SearchObjective,
 )
 from trainables._pool import load_kept, save_kept, score_on_pool
+from trainables._probe import Needs, ProbeTask, measure_needs, measure_throughput
 from trainables._ray import (
     BUDGET,
     STORAGE,
     UNSETTLED,
     VALUE,
     WORST_VALUE,
+    DeviceHolder,
     distil_trial,
+    requested_resources,
     train_teacher,
 )
 from trainables._simulated import simulate_trial
@@ -74,7 +77,10 @@ __all__ = [
     "Audit",
     "AuditConfig",
     "CurveModel",
+    "DeviceHolder",
+    "Needs",
     "ObjectiveName",
+    "ProbeTask",
     "RecordedCurve",
     "SavingConfig",
     "SearchObjective",
@@ -93,12 +99,15 @@ __all__ = [
     "hung",
     "load_kept",
     "load_network",
+    "measure_needs",
+    "measure_throughput",
     "prepare_audit",
     "prepare_teacher",
     "prepare_yardstick",
     "processor_name",
     "read_curves",
     "recorded_curves",
+    "requested_resources",
     "run_benchmark",
     "run_objective",
     "run_trial",

@@ -1,7 +1,8 @@
 """What Ray runs: thin wrappers that hand a trial's numbers to the search."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,9 +14,13 @@ from dfkd_tune.errors import (
     OutOfGpuMemoryError,
 )
 from dfkd_tune.records import EpochRecord, RunFolder
+from trainables._machine import limit_gpu_memory
 from trainables._teachers import TeacherConfig, prepare_teacher
 from trainables._trials import SavingConfig, SupersededError, note_hang, run_trial
 from trainables._watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from ray.tune import PlacementGroupFactory
 
 VALUE = "value"
 """Key of the search objective's value in what a trial reports."""
@@ -31,6 +36,14 @@ UNSETTLED = "unsettled"
 
 STORAGE = "storage"
 """Key in what a trial reports: why nothing can be recorded any more; empty while all is well."""
+
+
+class DeviceHolder:
+    """An actor that holds a GPU, or CPU cores, and calls functions there."""
+
+    def call(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Call a function with its arguments."""
+        return function(*given)
 
 
 def train_teacher(config: dict[str, Any]) -> None:
@@ -57,6 +70,17 @@ def train_teacher(config: dict[str, Any]) -> None:
     )
 
 
+def requested_resources(config: dict[str, Any]) -> "PlacementGroupFactory":
+    """What Ray gives a trial: trials that share a GPU differ in their shares.
+
+    Args:
+        config: `resources`: amounts by Ray's names.
+    """
+    from ray.tune import PlacementGroupFactory
+
+    return PlacementGroupFactory([config["resources"]])
+
+
 def distil_trial(config: dict[str, Any]) -> None:
     """Run one trial inside Ray Tune.
 
@@ -64,6 +88,7 @@ def distil_trial(config: dict[str, Any]) -> None:
         config: `run`: path of the run folder; `trial`: name; `session`: id; `saving`: mapping;
             `until_epoch`: after which it pauses, None where it trains to its end;
             `hang_after`: seconds in which an epoch must end, None for the watchdog's own;
+            `gpu_memory`: the part of its GPU's memory that it may reserve, 0 without a GPU;
             `larger_share`: whether it would be given more of the GPU, should it need that.
     """
     # Ray reads its environment when first imported: not before a search has prepared that.
@@ -86,6 +111,7 @@ def distil_trial(config: dict[str, Any]) -> None:
             if record.student_steps > 0:
                 tune.report(last)
 
+    limit_gpu_memory(config["gpu_memory"])
     note_hang(run, config["trial"], config["session"])
     watchdog = Watchdog(run.trial_folder(config["trial"]).hang_file, config["hang_after"])
     try:

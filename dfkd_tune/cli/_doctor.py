@@ -6,8 +6,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dfkd_tune.errors import DfkdTuneError, StorageError
-from dfkd_tune.sweeps import check_writable, environment, package_version, ray_cluster, usable_cpus
+from rich.console import Console
+
+from dfkd_tune.cli._experiment import resolved_from
+from dfkd_tune.errors import DfkdTuneError, ResourceError, StorageError
+from dfkd_tune.records import GpuShareRecord
+from dfkd_tune.sweeps import (
+    check_writable,
+    environment,
+    gpu_count,
+    package_version,
+    ray_cluster,
+    scan_share,
+    share_of,
+    usable_cpus,
+)
 
 
 def machine_checks(storage: Path) -> list[dict[str, Any]]:
@@ -57,3 +70,44 @@ def _ray() -> tuple[bool, str]:
             return True, f"a local cluster starts, with {resources.get('CPU', 0):g} CPUs"
     except DfkdTuneError as error:
         return False, str(error)
+
+
+def gpu_share_scan(experiment: Path, device: str, console: Console) -> GpuShareRecord:
+    """Measure how many trials of an experiment should share the GPU, or the CPU, of this machine.
+
+    Raises:
+        ResourceError: if there is no GPU, or measuring failed.
+    """
+    if device == "cuda" and not gpu_count():
+        raise ResourceError("this machine has no GPU to share; --device cpu measures on its CPU")
+    resolved = resolved_from(experiment)
+    with ray_cluster(None, usable_cpus()):
+        return scan_share(resolved, device, console)
+
+
+def scan_rows(measured: GpuShareRecord) -> tuple[list[list[str]], list[list[str]]]:
+    """For people: by number of trials, and by student size.
+
+    Returns:
+        Rows of trials, student steps per second, of one trial, and what is chosen; and rows of
+        student, peak memory, and share.
+    """
+    first = measured.throughputs[0].steps_per_second if measured.throughputs else 0.0
+    counts = [
+        [
+            str(each.trials),
+            "out of memory" if each.out_of_memory else f"{each.steps_per_second:.3g}",
+            f"{each.steps_per_second / first:.2f}" if first else "-",
+            "chosen" if each.trials == measured.trials else "",
+        ]
+        for each in measured.throughputs
+    ]
+    students = [
+        [
+            f"{each.architecture} x {each.width:g}",
+            f"{each.peak_mib:,.0f} MiB",
+            f"{share_of(measured, each.architecture, each.width):g}",
+        ]
+        for each in measured.students
+    ]
+    return counts, students

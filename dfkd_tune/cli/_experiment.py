@@ -28,6 +28,7 @@ from dfkd_tune.sweeps import (
     read_experiment_file,
     resolve_experiment,
     run_distillation,
+    share_plan,
     trials_left,
     usable_cpus,
 )
@@ -84,9 +85,11 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
     experiment = resolved.experiment
     running = f"on the cluster at {address}, which is asked at the start"
     taking = {"duration": "known at the start, when the cluster is"}
+    sharing = None
     if address in (None, "local"):
         allotment = allot(experiment.resources, usable_cpus(), gpu_count())
         running, taking = str(allotment), _duration(resolved, allotment)
+        sharing = share_plan(resolved, allotment)
     schedule, search = resolved.base.schedule, experiment.search
     trial = f"{schedule.total_student_steps} student steps in {schedule.total_epochs} epochs"
     if search.scheduler.name != "none":
@@ -98,6 +101,7 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
         "method": ", ".join(f"{name} ({METHODS[name].source})" for name in resolved.bases),
         "trials": _trials(resolved),
         "running": running,
+        **({} if sharing is None else {"sharing a GPU": sharing}),
         "a trial": trial,
         **taking,
         "disk": _disk(resolved),

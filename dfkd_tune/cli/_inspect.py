@@ -112,11 +112,31 @@ def show(
 
 def doctor(
     storage: Annotated[Path, typer.Option(help="folder that will hold the runs")] = Path("runs"),
+    gpu_share: Annotated[
+        Path | None,
+        typer.Option(
+            help="an experiment file: measure instead how many of its trials should share a GPU",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        Literal["cuda", "cpu"], typer.Option(help="to share, with --gpu-share")
+    ] = "cuda",
     as_json: AsJson = False,
 ) -> None:
     """Check this machine: versions, hardware, storage, and whether Ray starts."""
-    from dfkd_tune.cli._doctor import machine_checks
+    from dfkd_tune.cli._doctor import gpu_share_scan, machine_checks, scan_rows
 
+    if gpu_share is not None:
+        measured = gpu_share_scan(gpu_share, device, make_console(as_json))
+        if as_json:
+            print_json(measured.model_dump(mode="json"))
+            return
+        counts, students = scan_rows(measured)
+        headers = ["trials at once", "student steps/s", "of one", ""]
+        print_table(make_console(), measured.device, headers, counts)
+        print_table(make_console(), "", ["student", "memory", "share"], students)
+        return
     checks = machine_checks(storage)
     if as_json:
         print_json(checks)

@@ -21,6 +21,7 @@
     kept_images.safetensors  `images` (N, C, H, W), normalised, float16: some of its own
     hang.txt               stacks of a process that its watchdog ended; else empty
     test.json              TestOutcome, of the trials of a comparison
+  gpu_share.json           GpuShareRecord, where it was measured how many trials share a GPU
   pool.json                PoolRecord, after a search of three complete trials or more
   selection.json           SelectionRecord: the trial chosen on validation, its test numbers
   yardsticks.json          YardsticksRecord, where they were measured
@@ -35,6 +36,7 @@ Accuracies are fractions in [0, 1]; relative accuracies are percent; times are U
 """
 
 from dfkd_tune.records._audit import AuditCard
+from dfkd_tune.records._gpu_share import GpuShareRecord, StudentNeed, Throughput
 from dfkd_tune.records._pareto import (
     COST_WORDS,
     CostName,
@@ -89,6 +91,7 @@ __all__ = [
     "CostName",
     "EpochRecord",
     "ErrorRecord",
+    "GpuShareRecord",
     "HeldOutAgreement",
     "NetworkSize",
     "Parent",
@@ -105,9 +108,11 @@ __all__ = [
     "SessionRecord",
     "SplitScore",
     "StatusRecord",
+    "StudentNeed",
     "TakeOver",
     "TeacherCard",
     "TestOutcome",
+    "Throughput",
     "TrialFolder",
     "TrialOrigin",
     "TrialRecord",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfkd_tune.errors import RunFolderError
+from dfkd_tune.records._gpu_share import GpuShareRecord
 from dfkd_tune.records._patience import wait_for
 from dfkd_tune.records._pool import PoolRecord
 from dfkd_tune.records._population import ComparisonRecord
@@ -46,6 +47,7 @@ class RunFolder:
         self.teacher_weights = path / "teacher" / "weights.safetensors"
         self.audit_card_file = path / "audit" / "card.json"
         self.audit_images = path / "audit" / "images.safetensors"
+        self.gpu_share_file = path / "gpu_share.json"
         self.trials_path = path / TRIALS
         self.population_file = path / "population.jsonl"
         self.pool_file = path / "pool.json"
@@ -107,6 +109,12 @@ class RunFolder:
         if not self.teacher_card_file.exists():
             return None
         return read_record(self.teacher_card_file, TeacherCard)
+
+    def gpu_share(self) -> GpuShareRecord | None:
+        """How many trials share a GPU; None where that was not measured."""
+        if not self.gpu_share_file.exists():
+            return None
+        return read_record(self.gpu_share_file, GpuShareRecord)
 
     def selection(self) -> SelectionRecord | None:
         """The selected trial, or None while there is none yet."""

@@ -23,6 +23,8 @@ from dfkd_tune.sweeps._given import (
     comparison_of_methods,
     confirmation,
 )
+from dfkd_tune.sweeps._gpu_probe import scan_share, share_plan
+from dfkd_tune.sweeps._gpu_share import share_of
 from dfkd_tune.sweeps._machine import (
     Allotment,
     allot,
@@ -93,6 +95,9 @@ __all__ = [
     "run_distillation",
     "run_suite",
     "run_sweep",
+    "scan_share",
+    "share_of",
+    "share_plan",
     "teacher_cache",
     "teacher_with_progress",
     "trials_left",

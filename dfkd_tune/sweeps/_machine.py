@@ -12,7 +12,9 @@ import psutil
 import torch
 
 from dfkd_tune.errors import ResourceError
+from dfkd_tune.records import GpuShareRecord
 from dfkd_tune.sweeps._experiment_config import ResourcesConfig
+from dfkd_tune.sweeps._gpu_share import share_of
 from trainables import processor_name
 
 PACKAGES = (
@@ -90,10 +92,12 @@ class Allotment:
 
     Args:
         cpus: per trial; also its threads.
-        gpus: per trial.
+        gpus: per trial, at least.
         max_concurrent: trials at once.
         total_cpus: of the machine or cluster.
         total_gpus: of the machine or cluster.
+        measured: by which larger students get more; None where all get the same.
+        times: how much more than that each gets.
     """
 
     cpus: int
@@ -101,6 +105,14 @@ class Allotment:
     max_concurrent: int
     total_cpus: float
     total_gpus: float
+    measured: GpuShareRecord | None = None
+    times: int = 1
+
+    def gpus_of(self, architecture: str, width: float) -> float:
+        """What a trial gets whose student has this architecture and width."""
+        if self.measured is None:
+            return self.gpus
+        return min(1.0, self.times * share_of(self.measured, architecture, width))
 
     @property
     def device(self) -> str:
@@ -109,7 +121,8 @@ class Allotment:
 
     def __str__(self) -> str:
         """For people."""
-        gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
+        least = "at least " if self.measured is not None else ""
+        gpus = f" and {least}{self.gpus:g} GPU" if self.gpus else ""
         return (
             f"{self.max_concurrent} at once, each with {self.cpus:g} CPU{gpus} "
             f"(of {self.total_cpus:g} CPUs and {self.total_gpus:g} GPUs)"
@@ -126,7 +139,7 @@ def larger_share(allotment: Allotment) -> Allotment | None:
         return None
     gpus = min(1.0, 2 * allotment.gpus)
     fit = int(min(allotment.total_gpus // gpus, allotment.max_concurrent))
-    return replace(allotment, gpus=gpus, max_concurrent=fit)
+    return replace(allotment, gpus=gpus, max_concurrent=fit, times=2 * allotment.times)
 
 
 def allot(resources: ResourcesConfig, total_cpus: float, total_gpus: float) -> Allotment:

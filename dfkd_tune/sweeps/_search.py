@@ -39,6 +39,7 @@ from dfkd_tune.sweeps._cma import RecordedCma
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._experiment_config import SamplerName, SchedulerName
 from dfkd_tune.sweeps._given import GivenTrial
+from dfkd_tune.sweeps._gpu_share import memory_limit
 from dfkd_tune.sweeps._machine import Allotment, larger_share
 from dfkd_tune.sweeps._nsga2 import RecordedNsga2
 from dfkd_tune.sweeps._scheduler import STOPPED_BY
@@ -242,14 +243,18 @@ class RecordedTrials(Searcher):
         self.lost |= lost_nodes()
         self.lost_before[trial_id] = self.lost
         hang_after = self.resolved.experiment.resources.hang_after
+        student = self.run.trial_folder(name).trial().configuration["student"]
+        gpus = self.allotment.gpus_of(student["architecture"], student["width"])
         return {
+            "resources": {"CPU": self.allotment.cpus, **({"GPU": gpus} if gpus else {})},
+            "gpu_memory": memory_limit(gpus, self.allotment.measured),
             "run": str(self.run.path),
             "trial": name,
             "session": self.session,
             "saving": self.resolved.experiment.saving.model_dump(),
             "until_epoch": None,
             "hang_after": None if hang_after == "auto" else seconds(hang_after),
-            "larger_share": not self.larger and larger_share(self.allotment) is not None,
+            "larger_share": not self.larger and 0 < gpus < 1,
         }
 
     def record(

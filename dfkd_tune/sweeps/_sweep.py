@@ -27,6 +27,7 @@ from dfkd_tune.sweeps._folder import (
     set_run_state,
 )
 from dfkd_tune.sweeps._given import Comparison
+from dfkd_tune.sweeps._gpu_probe import share_gpus
 from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, larger_share, usable_cpus
 from dfkd_tune.sweeps._preparation import (
     ensure_audit,
@@ -212,12 +213,12 @@ def _prepared_teacher(
         allotment = allot_on_nodes(experiment.resources, alive_nodes())
         check_nodes(cache, resolved.benchmark, console)
         return teacher_on_cluster(
-            resolved.benchmark, experiment.teacher, cache, console, trial_resources(allotment)
+            resolved.benchmark, experiment.teacher, cache, console, teacher_resources(allotment)
         )
 
 
-def trial_resources(allotment: Allotment) -> dict[str, float]:
-    """What a trial gets, by Ray's names."""
+def teacher_resources(allotment: Allotment) -> dict[str, float]:
+    """What the training of the teacher gets, by Ray's names: as much as a trial."""
     resources: dict[str, float] = {"cpu": allotment.cpus}
     if allotment.gpus:
         resources["gpu"] = allotment.gpus
@@ -312,9 +313,19 @@ def _search(work: _Work, address: str | None, retry_failed: bool) -> Ending:
         from dfkd_tune.sweeps._search import short_of_memory
         from dfkd_tune.sweeps._stopping import Until
 
-        allotment = allot_on_nodes(experiment.resources, alive_nodes())
+        nodes = alive_nodes()
+        allotment = allot_on_nodes(experiment.resources, nodes)
         check_nodes(
             run.ray_path, work.resolved.benchmark, work.console, weights=run.teacher_weights
+        )
+        allotment = share_gpus(
+            run,
+            work.resolved,
+            work.comparison,
+            nodes,
+            allotment,
+            work.console,
+            work.interrupted,
         )
         say_if_busy(allotment, work.console)
         until = Until(work.interrupted, seconds(experiment.search.time_budget))
@@ -341,7 +352,7 @@ def _tune(work: _Work, allotment: Allotment, until: "Until", *, larger: bool = F
     from dfkd_tune.sweeps._progress import ProgressCallback, SweepProgress
     from dfkd_tune.sweeps._scheduler import RecordedScheduler, make_scheduler
     from dfkd_tune.sweeps._search import GivenTrials, RecordedSearch, RecordedTrials, settle
-    from trainables import distil_trial
+    from trainables import distil_trial, requested_resources
 
     run, resolved, experiment = work.run, work.resolved, work.resolved.experiment
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -377,7 +388,7 @@ def _tune(work: _Work, allotment: Allotment, until: "Until", *, larger: bool = F
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
-            tune.with_resources(distil_trial, trial_resources(allotment)),
+            tune.with_resources(distil_trial, requested_resources),
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=scheduler,

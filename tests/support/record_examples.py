@@ -5,6 +5,7 @@ from typing import Any
 from dfkd_tune.records import (
     EpochRecord,
     ErrorRecord,
+    GpuShareRecord,
     NetworkSize,
     RestoreRecord,
     RunRecord,
@@ -13,8 +14,10 @@ from dfkd_tune.records import (
     SessionRecord,
     SplitScore,
     StatusRecord,
+    StudentNeed,
     TeacherCard,
     TestOutcome,
+    Throughput,
     TrialRecord,
 )
 
@@ -94,4 +97,19 @@ STATUS = StatusRecord(
     error=ErrorRecord(type="E", message="m", traceback="a\nb"),
     restores=(RestoreRecord(session="s", time=TIME, from_epoch=3),),
     updated=TIME,
+)
+GPU_SHARE = GpuShareRecord(
+    device="a GPU",
+    memory_mib=80_000.5,
+    context_mib=400,
+    cpus_per_trial=2,
+    students=(StudentNeed(architecture="convnet", width=0.5, peak_mib=900),),
+    typical=StudentNeed(architecture="convnet", width=0.5, peak_mib=900),
+    throughputs=(
+        Throughput(trials=1, steps_per_second=50.5),
+        Throughput(trials=2, steps_per_second=0, out_of_memory=True),
+    ),
+    trials=1,
+    seconds=61.5,
+    time=TIME,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from record_examples import (
     CARD,
+    GPU_SHARE,
     OUTCOME,
     SELECTION,
     SESSION,
@@ -28,7 +29,16 @@ from dfkd_tune.records import (
     write_record,
 )
 
-ALL: list[Record] = [run_record(), epoch_record(), TRIAL, CARD, SELECTION, SESSION, STATUS]
+ALL: list[Record] = [
+    run_record(),
+    epoch_record(),
+    TRIAL,
+    CARD,
+    SELECTION,
+    SESSION,
+    STATUS,
+    GPU_SHARE,
+]
 
 
 @pytest.mark.parametrize("record", ALL, ids=lambda r: type(r).__name__)

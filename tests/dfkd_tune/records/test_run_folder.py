@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_examples import CARD, SELECTION, SESSION, STATUS, TRIAL, run_record
+from record_examples import CARD, GPU_SHARE, SELECTION, SESSION, STATUS, TRIAL, run_record
 
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import SCHEMA_VERSION, RunFolder, append_record, write_json, write_record
@@ -20,10 +20,12 @@ def test_a_run_folder_gives_its_records(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     assert folder.teacher_card() is None
     assert folder.selection() is None
+    assert folder.gpu_share() is None
     assert folder.sessions() == []
     assert folder.trial_folders() == []
     write_record(folder.teacher_card_file, CARD)
     write_record(folder.selection_file, SELECTION)
+    write_record(folder.gpu_share_file, GPU_SHARE)
     append_record(folder.sessions_file, SESSION)
     write_json(folder.experiment_file, {"name": "n"})
     for name in ("t0010", "t0002", "t0003"):
@@ -34,6 +36,7 @@ def test_a_run_folder_gives_its_records(tmp_path: Path) -> None:
     assert opened.run() == run_record()
     assert opened.teacher_card() == CARD
     assert opened.selection() == SELECTION
+    assert opened.gpu_share() == GPU_SHARE
     assert opened.sessions() == [SESSION]
     assert opened.experiment() == {"name": "n"}
     assert [trial.name for trial in opened.trial_folders()] == ["t0002", "t0010"]
