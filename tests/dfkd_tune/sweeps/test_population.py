@@ -516,6 +516,7 @@ def test_a_real_sweep_lets_copies_take_places(
     sweep: Any, tiny: dict[str, Any], storage: Path
 ) -> None:
     """Under Ray: pauses, children and their weights; and a founder is what it is without both."""
+    tiny["settings"]["schedule"] |= {"epochs": 4}
     tiny["search"] = {
         "trials": 4,
         "sampler": "random",
@@ -526,11 +527,11 @@ def test_a_real_sweep_lets_copies_take_places(
     run = result.run
     assert result.exit_code == 0
     assert run.run().state == "complete"
-    assert [each.student_steps for each in run.comparisons()] == [12, 24]
+    assert [each.student_steps for each in run.comparisons()] == [12]
     trials = {folder.name: folder for folder in run.trial_folders()}
     states = [folder.status().state for folder in trials.values()]
     assert states.count("complete") == 4
-    assert states.count("stopped") == sum(len(each.taken) for each in run.comparisons()) > 0
+    assert states.count("stopped") == sum(len(each.taken) for each in run.comparisons()) == 1
     for folder in trials.values():
         record, epochs = folder.trial(), folder.epochs()
         begins = 0 if record.parent is None else record.parent.epoch
@@ -538,7 +539,7 @@ def test_a_real_sweep_lets_copies_take_places(
         assert not folder.status().restores
         assert not folder.checkpoints.exists(), "the run has ended"
     rows = sum(len(folder.epochs()) for folder in trials.values())
-    assert rows * STEPS == 4 * 36
+    assert rows * STEPS == 4 * 24
     assert run.selection() is not None
     ended = [f for f in trials.values() if f.status().state == "complete"]
     founder = next(f for f in ended if f.trial().parent is None)
