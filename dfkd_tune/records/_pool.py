@@ -1,5 +1,6 @@
 """How every student of a sweep does on the images of the other trials."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pydantic import Field
@@ -22,7 +23,8 @@ class PoolRecord(Record):
     students: tuple[str, ...] = Field(description="SHA-256 of each student's weights")
     images: tuple[int, ...] = Field(description="of each trial")
     class_entropy: tuple[float, ...] = Field(
-        description="of the teacher's mean prediction on each trial's images, nats; their weight"
+        description="of the teacher's mean prediction on each trial's images, nats; what they "
+        "weigh follows from it"
     )
     agreement: tuple[tuple[float, ...], ...] = Field(
         description="fraction of images on which student and teacher choose one class"
@@ -40,7 +42,8 @@ class PoolRecord(Record):
 
         Every column is compared with its mean over the students that may be scored on it, so that
         nobody gains by having made the hardest images; the mean of all is added again. Columns
-        weigh by their class entropy: images of one class tell little.
+        weigh by how many classes they show beyond one, e to their class entropy less 1: images of
+        one class tell nothing, and those of two classes among a hundred hardly more.
 
         Args:
             matrix: `agreement`, `kl` or `ensemble`.
@@ -52,7 +55,9 @@ class PoolRecord(Record):
         if count < FEWEST_TRIALS:
             return {}
         # A sweep in which all collapsed has no weight at all: then all weigh the same.
-        weights = self.class_entropy if sum(self.class_entropy) > 0 else (1.0,) * count
+        weights = [math.expm1(entropy) for entropy in self.class_entropy]
+        if sum(weights) <= 0:
+            weights = [1.0] * count
         means = [
             sum(matrix[row][column] for row in range(count) if row != column) / (count - 1)
             for column in range(count)

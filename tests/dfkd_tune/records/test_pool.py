@@ -64,6 +64,20 @@ def test_images_of_one_class_weigh_nothing() -> None:
     assert first == pytest.approx(second)
 
 
+def test_columns_weigh_by_their_classes_beyond_one() -> None:
+    """By hand, of images with 10, 4 and 2 equally frequent classes: weights 9, 3 and 1."""
+    values = np.array([[1, 0.6, 0.8], [0.8, 1, 0.2], [0.6, 0.4, 1]])
+    record = pool(values, (float(np.log(10)), float(np.log(4)), float(np.log(2))))
+    level = (9 * 0.7 + 3 * 0.5 + 1 * 0.5) / 13
+    assert record.scores(record.agreement) == pytest.approx(
+        {
+            "t0000": level + (3 * (0.6 - 0.5) + 1 * (0.8 - 0.5)) / 4,
+            "t0003": level + (9 * (0.8 - 0.7) + 1 * (0.2 - 0.5)) / 10,
+            "t0004": level + (9 * (0.6 - 0.7) + 3 * (0.4 - 0.5)) / 12,
+        }
+    )
+
+
 def test_all_collapsed_weigh_alike() -> None:
     values = np.random.default_rng(3).random((3, 3))
     none, alike = pool(values, (0.0,) * 3), pool(values, (1.0,) * 3)
