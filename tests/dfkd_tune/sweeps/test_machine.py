@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from complete_trials import add_complete_trial, network
 from run_folders import add_epochs, empty_run, end
 
 from dfkd_tune.errors import ResourceError
@@ -51,12 +52,9 @@ def test_the_environment_names_versions_and_hardware() -> None:
 def test_progress_counts_what_a_folder_holds(tmp_path: Path) -> None:
     run = empty_run(tmp_path)
     states = ("complete", "stopped", "diverged", "running")
-    for number, (state, values) in enumerate(
-        zip(states, ([0.5, 0.8], [0.9], [0.1], [0.2]), strict=True)
-    ):
-        folder = run.trial_folder(f"t{number:04d}")
+    for state, values in zip(states, ([0.5, 0.8], [0.9], [0.1], [0.2]), strict=True):
+        folder = add_complete_trial(run, network(0), steps=20)
         folder.set_status("running", reason="x")
-        folder.trial_file.write_text("{}")
         add_epochs(folder, values, 10)
         end(folder, state)  # type: ignore[arg-type]
     progress = SweepProgress.of(run, 5, 20, 2, teacher_accuracy=0.8)

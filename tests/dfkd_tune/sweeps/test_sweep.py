@@ -191,7 +191,8 @@ def test_without_data_the_students_answers_on_one_anothers_images_choose(
     assert [record.origin for record in records] == ["recipe", "warm_start"]
     ranked = sorted(run.trial_folders(), key=lambda f: -(f.epochs()[-1].value or 0))
     others = [f.trial().parameters for f in ranked if f.trial().parameters != records[0].parameters]
-    assert records[1].parameters == others[0]
+    # A tied number comes back but for its last bits.
+    assert records[1].parameters == pytest.approx(others[0])
 
     # Its random baseline, with its own teacher and audit set where the caches have gone.
     for cache in (teacher_cache(storage), audit_cache(storage)):
