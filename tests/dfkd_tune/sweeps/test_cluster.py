@@ -25,6 +25,7 @@ from dfkd_tune.sweeps._cluster import Node, _data_probe, _shared_probe, allot_on
 from dfkd_tune.sweeps._experiment_config import ResourcesConfig
 
 KILLS = int(os.environ.get("DFKD_TUNE_TEST_KILLS", "0"))
+TRIALS = 3 + KILLS // 3
 KILL_SEED = int(os.environ.get("DFKD_TUNE_TEST_KILL_SEED", "0"))
 
 
@@ -165,7 +166,7 @@ def command(
 ) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
     """Start `dfkd-tune sweep` on the cluster, as a process of its own."""
     tiny["settings"]["schedule"] |= {"epochs": 30, "iterations_per_epoch": 10}
-    tiny["search"] = {"trials": 3, "sampler": "random", "scheduler": {"name": "none"}}
+    tiny["search"] = {"trials": TRIALS, "sampler": "random", "scheduler": {"name": "none"}}
     # A node that is lost uses up none.
     tiny["resources"]["retries"] = 0
     file = tmp_path / "tiny.yaml"
@@ -283,7 +284,7 @@ def test_drivers_and_a_node_are_lost_and_nothing_else(
     assert "Traceback" not in output
     assert "· a node was lost; waiting to go on" in output
 
-    assert sorted(_seen(run)) == [f"t{i:04d}" for i in range(3)], "no ghost, none lost"
+    assert sorted(_seen(run)) == [f"t{i:04d}" for i in range(TRIALS)], "no ghost, none lost"
     assert {k: _seen(run)[k] for k in parameters} == parameters
     moved = [name for name in there if len(run.trial_folder(name).status().restores) > before[name]]
     assert len(moved) == 1, "one trial was on the lost node, and the other did not notice"
