@@ -114,6 +114,11 @@ class ChoiceQuality:
         )
 
     @property
+    def by_mean(self) -> bool:
+        """Whether the mean with the agreement on the audit set decided."""
+        return any(score.decided and score.name == SYNTHETIC_SCORE for score in self.scores)
+
+    @property
     def enough(self) -> bool:
         """Whether there are trials enough for a correlation."""
         return len(self.trials) >= FEWEST

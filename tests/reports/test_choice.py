@@ -201,6 +201,7 @@ def test_the_figure_shows_what_decided_beside_the_trials_own_account(
     assert f"{main.words} {main.spearman:.2f}" in drawn.summary
     page = write_report([run.path]).html.read_text(encoding="utf-8")
     assert 'id="run-1-choice"' in page
+    assert "chosen by the mean of it and of their agreement on one another" in page
 
 
 def test_summary_json_holds_what_the_page_shows(
