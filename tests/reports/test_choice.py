@@ -157,12 +157,17 @@ AGREEMENT = [[1.0, 0.2, 0.3], [0.6, 1.0, 0.5], [0.7, 0.8, 1.0]]
 """Rows are worse than later ones in every column but their own."""
 
 
+def chosen_run(make_run: Maker, spec: Any, make_selection: Any, **decided: float) -> Any:
+    """Three trials that the audit set and the pool order otherwise, the third of them chosen."""
+    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
+    selection = make_selection("t0002", objective="data_free", **decided)
+    return with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
+
+
 def test_the_pool_judged_beside_the_audit_set(
     make_run: Maker, spec: Any, make_selection: Any
 ) -> None:
-    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
-    selection = make_selection("t0002", objective="data_free", synthetic_agreement=0.7)
-    run = with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
+    run = chosen_run(make_run, spec, make_selection, synthetic_agreement=0.7)
     found = quality(run)
     pool, audit = score(found, "pool_agreement"), score(found, "audit_agreement")
     assert (pool.spearman, pool.picked, pool.regret, pool.decided) == (1.0, "t0002", 0.0, False)
@@ -184,9 +189,7 @@ def test_the_pool_judged_beside_the_audit_set(
 def test_the_figure_shows_what_decided_beside_the_trials_own_account(
     make_run: Maker, spec: Any, make_selection: Any
 ) -> None:
-    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
-    selection = make_selection("t0002", objective="data_free", synthetic_agreement=0.7)
-    run = with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
+    run = chosen_run(make_run, spec, make_selection, synthetic_agreement=0.7)
     found = quality(run)
     drawn = choice_figure(found)
     assert drawn is not None
@@ -207,9 +210,7 @@ def test_the_figure_shows_what_decided_beside_the_trials_own_account(
 def test_summary_json_holds_what_the_page_shows(
     make_run: Maker, spec: Any, make_selection: Any
 ) -> None:
-    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
-    selection = make_selection("t0002", objective="data_free", synthetic_agreement=0.7)
-    run = with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
+    run = chosen_run(make_run, spec, make_selection, synthetic_agreement=0.7)
     (content,) = json.loads(write_report([run.path]).summary_json.read_text("utf-8"))["runs"]
     choice, found = content["choice"], quality(run)
     assert (choice["picked"], choice["best"]) == ("t0002", "t0002")
@@ -227,11 +228,7 @@ def test_summary_json_holds_what_the_page_shows(
 def test_a_run_from_before_the_mean_was_decided_by_the_pool(
     make_run: Maker, spec: Any, make_selection: Any
 ) -> None:
-    trials = [spec(values=(v,), beside=(a,)) for v, a in ((0.9, 0.1), (0.5, 0.2), (0.7, 0.3))]
-    selection = make_selection("t0002", objective="data_free", pool_agreement=0.7)
-    found = quality(
-        with_pool(make_run(trials, objective="data_free", selection=selection), AGREEMENT)
-    )
+    found = quality(chosen_run(make_run, spec, make_selection, pool_agreement=0.7))
     assert [each.name for each in found.scores if each.decided] == ["pool_agreement"]
     assert found.by_pool
 

@@ -89,6 +89,20 @@ def test_weights_are_those_of_the_forest() -> None:
     assert (weights >= 0).all()
 
 
+def test_a_drawn_curve_is_a_recorded_one_as_often_as_it_weighs() -> None:
+    model = CurveModel(SPACE, slope(12))
+    # All in one leaf of every tree: the last digits of a value move the draw alone.
+    points = [{"a": 0.3 + 1e-9 * index, "b": "x"} for index in range(2000)]
+    weights = model.weights(points[0])
+    assert model.weights(points[-1]) == pytest.approx(weights)
+    known = [one.values for one in model.curves]
+    drawn = [known.index(model.draw(point).values) for point in points]
+    shares = np.bincount(drawn, minlength=12) / len(points)
+    assert shares == pytest.approx(weights, abs=0.05)
+    assert model.draw(points[0]) == model.draw(points[0])
+    assert model.draw(points[0]).parameters == points[0]
+
+
 def test_curves_of_other_fractions_are_read_between_them() -> None:
     curves = (*slope(10), curve({"a": 0.1, "b": "y", "c": 3}, 0.3, 0.3, 0.3, 0.3))
     model = CurveModel(SPACE, curves)
