@@ -11,6 +11,12 @@ from dfkd_tune.classifiers._inspect import (
 )
 from dfkd_tune.classifiers._modes import channels_last, evaluation_mode
 from dfkd_tune.classifiers._networks import CLASSIFIERS, build_classifier
+from dfkd_tune.classifiers._precision import (
+    Precision,
+    UsedPrecision,
+    computing_in,
+    used_precision,
+)
 from dfkd_tune.classifiers._preprocessing import (
     normalise,
     random_crops,
@@ -31,7 +37,6 @@ from dfkd_tune.classifiers._training import (
     TrainingProgress,
     TrainingRecipe,
     train_classifier,
-    used_precision,
 )
 from dfkd_tune.classifiers._weights import (
     file_sha256,
@@ -52,13 +57,16 @@ __all__ = [
     "NetworkReport",
     "NetworkShapes",
     "PenultimateReport",
+    "Precision",
     "StageReport",
     "TappedNetwork",
     "TrainingProgress",
     "TrainingRecipe",
+    "UsedPrecision",
     "build_classifier",
     "channels_last",
     "check_output",
+    "computing_in",
     "evaluation_mode",
     "file_sha256",
     "find_stages",

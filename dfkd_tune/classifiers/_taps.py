@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dfkd_tune.classifiers._blank import blank_image
 from dfkd_tune.classifiers._modes import evaluation_mode
+from dfkd_tune.classifiers._precision import UsedPrecision, computing_in
 from dfkd_tune.classifiers._stages import ModuleCall, Size, module_calls, stage_calls
 from dfkd_tune.errors import TeacherError, did_you_mean
 from dfkd_tune.inputs import InputSpecification
@@ -137,6 +138,8 @@ class TappedNetwork:
         inputs: shape and classes of its input.
         stages: names of the modules whose outputs are the stages, in this order; found by
             `find_stages` where none is given.
+        precision: in which the network computes. What a pass gives is float32 in any case, and
+            statistics are computed in it.
 
     Raises:
         TeacherError: if no linear layer runs in the network, or a name in `stages` is not that of
@@ -144,9 +147,15 @@ class TappedNetwork:
     """
 
     def __init__(
-        self, network: nn.Module, inputs: InputSpecification, stages: tuple[str, ...] = ()
+        self,
+        network: nn.Module,
+        inputs: InputSpecification,
+        stages: tuple[str, ...] = (),
+        *,
+        precision: UsedPrecision = "float32",
     ) -> None:
         self.network = network
+        self.precision = precision
         self._inputs = inputs
         calls = module_calls(network, inputs)
         if stages:
@@ -181,13 +190,13 @@ class TappedNetwork:
             if not self._features or not isinstance(output, Tensor) or output.dim() != 4:
                 return
             if size is None or size == tuple(output.shape[2:]):
-                self._stages[index] = output
+                self._stages[index] = output.float()
 
         return hook
 
     def _penultimate_hook(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._features:
-            self._penultimate = args[0].flatten(1)
+            self._penultimate = args[0].flatten(1).float()
 
     def _statistics_hook(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._statistics and isinstance(module, nn.BatchNorm2d):
@@ -213,9 +222,10 @@ class TappedNetwork:
             statistics: also give the batch statistics at every BatchNorm layer.
         """
         with self._asking(features, statistics):
-            logits = self.network(images)
+            with computing_in(self.precision, images.device):
+                logits = self.network(images)
             return ForwardPass(
-                logits=logits,
+                logits=logits.float(),
                 stages=tuple(self._stages[i] for i in range(len(self._taps))) if features else (),
                 penultimate=self._penultimate,
                 statistics=tuple(self._batch),

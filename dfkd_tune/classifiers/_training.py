@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfkd_tune.classifiers._precision import Precision, computing_in, used_precision
 from dfkd_tune.classifiers._preprocessing import (
     normalise,
     random_crops,
@@ -21,8 +22,6 @@ from dfkd_tune.classifiers._preprocessing import (
 )
 from dfkd_tune.errors import CheckpointError, DivergedError
 from dfkd_tune.inputs import InputSpecification
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class TrainingRecipe(BaseModel):
@@ -79,24 +78,6 @@ class TrainingProgress:
     loss: float
     learning_rate: float
     state: Callable[[], dict[str, Any]]
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 in hardware."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def used_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """What `auto` comes to on a device."""
-    if precision != "auto":
-        return precision
-    return "bfloat16" if fast_bfloat16(device) else "float32"
 
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -225,7 +206,7 @@ def _train(
             x = _augment(images[chosen].to(device), recipe, inputs, source)
             if recipe.channels_last:
                 x = x.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            with computing_in(precision, device):
                 logits = network(x)
             loss = loss_of(x, logits.float(), labels[chosen].to(device))
             optimiser.zero_grad(set_to_none=True)

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
+from dfkd_tune.classifiers import used_precision
 from dfkd_tune.cli._experiment import resolved_from
 from dfkd_tune.errors import DfkdTuneError, ResourceError, StorageError
 from dfkd_tune.records import GpuShareRecord
@@ -47,6 +49,10 @@ def machine_checks(storage: Path) -> list[dict[str, Any]]:
     check("memory", hardware["memory_gib"] >= 4, f"{hardware['memory_gib']} GiB")
     gpus = hardware["gpus"]
     check("gpu", True, ", ".join(gpus) if gpus else "none; trials run on the CPU")
+    device = torch.device("cuda" if gpus else "cpu")
+    fast = used_precision("auto", device) == "bfloat16"
+    words = "computed in hardware" if fast else "not in hardware here: float32 is faster"
+    check("bfloat16", True, words)
     check("storage", *_storage(storage))
     check("ray", *_ray())
     return checks

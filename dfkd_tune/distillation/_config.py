@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dfkd_tune.classifiers import NetworkConfig
+from dfkd_tune.classifiers import NetworkConfig, UsedPrecision
 from dfkd_tune.distillation._collapse import CollapseConfig
 from dfkd_tune.distillation._synthesis_config import (
     GenerativeReplayConfig,
@@ -114,6 +114,11 @@ class DistillationConfig(_Section):
     generator_average: GeneratorAverageConfig = GeneratorAverageConfig()
     generative_replay: GenerativeReplayConfig = GenerativeReplayConfig()
     collapse: CollapseConfig = CollapseConfig()
+    precision: UsedPrecision = Field(
+        default="float32",
+        description="in which networks compute while the student trains; statistics, losses and "
+        "scores are float32 in any case",
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
@@ -171,5 +176,9 @@ class DistillationConfig(_Section):
 
 def configuration_hash(config: DistillationConfig) -> str:
     """A short hash of everything that decides a distillation but its teacher."""
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    decides = config.model_dump(mode="json")
+    if config.precision == "float32":
+        # Older checkpoints know no other.
+        del decides["precision"]
+    text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

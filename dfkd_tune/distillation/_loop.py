@@ -104,8 +104,9 @@ class _Distillation:
         # What can fail comes before the teacher is touched.
         network = channels_last(build_classifier(config.student, inputs, config.seed).to(device))
         self.generator = first_generator(config, inputs, device)
-        student = TappedNetwork(network, inputs, config.student.stages)
-        self.teacher = TappedNetwork(teacher, inputs, teacher_stages)
+        precision = config.precision
+        student = TappedNetwork(network, inputs, config.student.stages, precision=precision)
+        self.teacher = TappedNetwork(teacher, inputs, teacher_stages, precision=precision)
         self.teacher_modes = [(module, module.training) for module in teacher.modules()]
         self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
         self.student_taps = student
@@ -142,11 +143,12 @@ class _Distillation:
             ]
         for objective in objectives:
             objective.to(self.device)
-        bank = (
-            ImageBank(config.image_bank.size, self.inputs, self.device)
-            if config.image_bank.size
-            else None
-        )
+        bank = None
+        if config.image_bank.size:
+            # Other images may lie outside the range of pixels.
+            within = config.generator.output_head == "sigmoid_normalise"
+            pixels = within or config.synthesis.optimise == "pixels"
+            bank = ImageBank(config.image_bank.size, self.inputs, self.device, pixels=pixels)
         self.synthesis = build_synthesis(
             config,
             self.inputs,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfkd_tune.classifiers import TappedNetwork
+from dfkd_tune.classifiers import ForwardPass, TappedNetwork
 from dfkd_tune.distillation._config import DistillationConfig
 from dfkd_tune.distillation._meter import EpochMeter
 from dfkd_tune.distillation._optimisation import (
@@ -14,7 +14,7 @@ from dfkd_tune.distillation._optimisation import (
     set_learning_rate,
     student_optimiser,
 )
-from dfkd_tune.distillation.synthesis import StudentData
+from dfkd_tune.distillation.synthesis import Batch, StudentData
 from dfkd_tune.distillation.terms import Objective, Step
 
 
@@ -42,6 +42,7 @@ class StudentTraining:
         self.trained = [*self.network.parameters(), *objective.trained()]
         self.optimiser = student_optimiser(self.trained, config.student_optimiser)
         self.steps = 0
+        self._taught: tuple[Batch, ForwardPass] | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -54,6 +55,7 @@ class StudentTraining:
         images = torch.empty(0)
         for _ in range(self.config.schedule.student_steps):
             images = self._step(meter)
+        self._taught = None
         return images
 
     def _step(self, meter: EpochMeter) -> Tensor:
@@ -69,9 +71,7 @@ class StudentTraining:
         )
         set_learning_rate(self.optimiser, rate)
         batch = self.data.next()
-        needs = self.objective.needs
-        with torch.no_grad():
-            teacher = self.teacher(batch.images, features="teacher_features" in needs)
+        teacher, needs = self._teacher_pass(batch), self.objective.needs
         self.network.train()
         student = self.taps(batch.images, features="student_features" in needs)
         step = Step(images=batch.images, labels=batch.labels, teacher=teacher, student=student)
@@ -86,6 +86,14 @@ class StudentTraining:
         meter.add_predictions(teacher.logits)
         meter.images += len(batch)
         return batch.images
+
+    @torch.no_grad()
+    def _teacher_pass(self, batch: Batch) -> ForwardPass:
+        """The teacher's pass on a batch; made once where steps share the batch."""
+        if self._taught is None or self._taught[0] is not batch:
+            features = "teacher_features" in self.objective.needs
+            self._taught = (batch, self.teacher(batch.images, features=features))
+        return self._taught[1]
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on; tensors are those in use."""

@@ -9,26 +9,47 @@ from dfkd_tune.inputs import InputSpecification
 
 
 class ImageBank:
-    """A ring of the newest synthetic images and their preset labels, in half precision.
+    """A ring of the newest synthetic images and their preset labels.
+
+    They are kept in half precision, or as pixels of eight bits, as image files have them.
 
     Args:
         size: images that it holds at most; at least 1.
-        inputs: shape of an image.
+        inputs: shape and normalisation of an image.
         device: where it is kept.
+        pixels: keep them as pixels; for images within the range of real ones.
     """
 
-    def __init__(self, size: int, inputs: InputSpecification, device: torch.device) -> None:
+    def __init__(
+        self, size: int, inputs: InputSpecification, device: torch.device, *, pixels: bool = False
+    ) -> None:
         self.size = size
         self.filled = 0
         self._next = 0
-        self._images = torch.zeros(size, *inputs.shape, dtype=torch.float16, device=device)
+        self._mean = torch.tensor(inputs.mean, device=device).view(-1, 1, 1)
+        self._std = torch.tensor(inputs.std, device=device).view(-1, 1, 1)
+        dtype = torch.uint8 if pixels else torch.float16
+        self._images = torch.zeros(size, *inputs.shape, dtype=dtype, device=device)
         self._labels = torch.zeros(size, dtype=torch.int64, device=device)
+
+    def _packed(self, images: Tensor) -> Tensor:
+        """Normalised images as they are kept; a state's may be kept so already."""
+        if images.dtype == self._images.dtype or self._images.dtype == torch.float16:
+            return images.to(self._images.dtype)
+        pixels = (images.float() * self._std + self._mean) * 255
+        return pixels.round().clamp(0, 255).to(torch.uint8)
+
+    def _normalised(self, places: Tensor) -> Tensor:
+        kept = self._images[places]
+        if kept.dtype == torch.uint8:
+            return (kept.float() / 255 - self._mean) / self._std
+        return kept.float()
 
     def add(self, images: Tensor, labels: Tensor) -> None:
         """Keep images `(N, C, H, W)` and labels `(N,)`, over the oldest where it is full."""
         images, labels = images[-self.size :], labels[-self.size :]
         places = (torch.arange(len(labels), device=labels.device) + self._next) % self.size
-        self._images[places] = images.detach().to(self._images.dtype)
+        self._images[places] = self._packed(images.detach())
         self._labels[places] = labels
         self._next = (self._next + len(labels)) % self.size
         self.filled = min(self.size, self.filled + len(labels))
@@ -36,7 +57,7 @@ class ImageBank:
     def sample(self, count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw `count` images and labels with replacement; the bank must not be empty."""
         chosen = torch.randint(self.filled, (count,), generator=source, device=self._labels.device)
-        return self._images[chosen].float(), self._labels[chosen]
+        return self._normalised(chosen), self._labels[chosen]
 
     def newest(self, label: int, count: int) -> Tensor:
         """At most `count` of the newest images with a label, `(n, C, H, W)`, newest first."""
@@ -44,7 +65,7 @@ class ImageBank:
         # The newest lies before the place that is written next.
         places = (self._next - 1 - ages) % max(1, self.filled)
         found = places[self._labels[places] == label][:count]
-        return self._images[found].float()
+        return self._normalised(found)
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on."""
@@ -57,6 +78,6 @@ class ImageBank:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.filled = len(state["labels"])
-        self._images[: self.filled] = state["images"].to(self._images.device)
+        self._images[: self.filled] = self._packed(state["images"].to(self._images.device))
         self._labels[: self.filled] = state["labels"].to(self._labels.device)
         self._next = state["next"]

@@ -5,8 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dfkd_tune.classifiers import ForwardPass, TappedNetwork
+from dfkd_tune.classifiers import ForwardPass, TappedNetwork, computing_in
 from dfkd_tune.distillation._meter import EpochMeter
+from dfkd_tune.distillation.generators import Generator
 from dfkd_tune.distillation.terms import Objective, Step
 
 
@@ -29,6 +30,12 @@ class SynthesisLoss:
     ) -> None:
         self.objective, self.teacher, self.student = objective, teacher, student
         self.student_mode = student_mode
+
+    def generate(self, generator: Generator, noise: Tensor, labels: Tensor) -> Tensor:
+        """Images `(N, C, H, W)` in float32, computed in the precision of the networks."""
+        with computing_in(self.teacher.precision, noise.device):
+            images: Tensor = generator(noise, labels)
+        return images.float()
 
     def _ask_teacher(self, images: Tensor) -> ForwardPass:
         needs = self.objective.needs

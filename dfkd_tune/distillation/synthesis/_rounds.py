@@ -41,14 +41,6 @@ class _Round:
     least: Tensor
     kept: Tensor = field(default_factory=lambda: torch.empty(0))
 
-    def images(self) -> Tensor:
-        """As they are now: the pixels, or what the generator makes of the noise."""
-        if self.pixels is not None:
-            return self.pixels
-        assert self.generator is not None
-        assert self.noise is not None
-        return torch.as_tensor(self.generator(self.noise, self.labels))
-
     def keep(self, images: Tensor, loss: Tensor, *, always: bool) -> None:
         """Keep a step's images, where its loss is the least or they are kept in any case."""
         if always:
@@ -190,7 +182,7 @@ class RoundSynthesis:
         total = self.config.schedule.generator_steps
         self._rate = learning_rate(config.learning_rate, config.schedule, index, total)
         set_learning_rate(attempt.optimiser, self._rate)
-        images, generator = attempt.images(), attempt.generator
+        images, generator = self._images(attempt), attempt.generator
         loss, step = self.loss(self._seen(images), attempt.labels, attempt.targets, meter)
         attempt.keep(images, loss, always=index == 0 or synthesis.keep == "last")
         for each in attempt.optimisers:
@@ -206,6 +198,14 @@ class RoundSynthesis:
             self._add_gradients(generator)
         self.steps += 1
         return step
+
+    def _images(self, attempt: _Round) -> Tensor:
+        """As they are now: the pixels, or what the generator makes of the noise."""
+        if attempt.pixels is not None:
+            return attempt.pixels
+        assert attempt.generator is not None
+        assert attempt.noise is not None
+        return self.loss.generate(attempt.generator, attempt.noise, attempt.labels)
 
     @torch.no_grad()
     def _clamp(self, pixels: Tensor) -> None:

@@ -64,7 +64,7 @@ class StreamSynthesis:
             generator=self.source,
             device=self.source.device,
         )
-        return Batch(images=generator(noise, labels), labels=labels), targets
+        return Batch(images=self.loss.generate(generator, noise, labels), labels=labels), targets
 
     def iterate(self, meter: EpochMeter) -> torch.Tensor:
         """Do one iteration's steps; gives the last batch's images."""

@@ -84,6 +84,28 @@ def test_statistics_are_those_of_each_layers_input_in_numpy(digits: InputSpecifi
         assert found.running_variance.unique().tolist() == [1]
 
 
+def test_in_bfloat16_a_pass_is_near_and_what_it_gives_is_float32(
+    digits: InputSpecification,
+) -> None:
+    network, images = small("resnet8", digits), batch(digits)
+    taps = TappedNetwork(network, digits)
+    reduced = TappedNetwork(network, digits, precision="bfloat16")
+    with torch.no_grad():
+        exact = taps(images, features=True, statistics=True)
+        near = reduced(images, features=True, statistics=True)
+    taps.remove()
+    reduced.remove()
+    pairs = [(exact.logits, near.logits), *zip(exact.stages, near.stages, strict=True)]
+    pairs.append((exact.penultimate_vector, near.penultimate_vector))
+    for layer, other in zip(exact.statistics, near.statistics, strict=True):
+        pairs += [(layer.mean, other.mean), (layer.variance, other.variance)]
+    for full, rounded in pairs:
+        assert rounded.dtype == torch.float32
+        # bfloat16 keeps eight bits of a number.
+        assert rounded.numpy() == pytest.approx(full.numpy(), abs=0.03 * full.abs().max().item())
+    assert not torch.equal(exact.logits, near.logits)
+
+
 class CountOperations(TorchDispatchMode):
     """Counts what is computed."""
 

@@ -1,5 +1,6 @@
 """The configuration is checked whole."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -123,6 +124,17 @@ def test_configuration_survives_json(make_config: Make) -> None:
 def test_configuration_is_frozen(make_config: Make) -> None:
     with pytest.raises(ValidationError):
         make_config().seed = 1  # type: ignore[misc]
+
+
+def test_a_precision_other_than_float32_counts_for_the_hash_and_float32_is_as_before(
+    make_config: Make,
+) -> None:
+    plain = make_config()
+    before = plain.model_dump(mode="json")
+    assert before.pop("precision") == "float32"
+    digest = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
+    assert configuration_hash(plain) == digest[:16]
+    assert configuration_hash(make_config(precision="bfloat16")) != digest[:16]
 
 
 def test_configuration_hash_is_of_the_content(make_config: Make) -> None:

@@ -411,3 +411,25 @@ def test_half_of_a_batch_is_replayed_and_the_bank_grows_by_the_rest(
     bank = record(config, teacher).state(1)["data"]["bank"]
     assert len(bank["labels"]) == 8 + 3 * 6
     assert bank["images"].dtype == torch.float16
+
+
+@pytest.mark.parametrize(("reuse", "passes"), [(False, 1 + 4), (True, 1 + 1)])
+def test_the_teacher_sees_a_shared_batch_once(
+    make_config: Make,
+    teacher: nn.Module,
+    inputs: InputSpecification,
+    reuse: bool,
+    passes: int,
+) -> None:
+    schedule = {"epochs": 2, "iterations_per_epoch": 3, "student_steps": 4, "reuse_batch": reuse}
+    batches: list[int] = []
+    after: list[int] = []
+    handle = teacher.register_forward_hook(lambda _m, args, _o: batches.append(len(args[0])))
+    config = make_config(schedule=schedule)
+    try:
+        distil(config, teacher, inputs, report=lambda _progress: after.append(len(batches)))
+    finally:
+        handle.remove()
+    steps = batches[after[0] : after[1]].count(config.schedule.batch_size)
+    # The collapse watch looks at the last batch of an epoch, too.
+    assert steps == 3 * passes + 1

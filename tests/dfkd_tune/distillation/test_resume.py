@@ -37,6 +37,7 @@ def rounds(**synthesis: Any) -> dict[str, Any]:
 
 RUNS: dict[str, dict[str, Any]] = {
     "alternating": {},
+    "bfloat16": {"precision": "bfloat16"},
     "generator_warm_up": {"schedule": {"generator_epochs": 2, "epochs": 2}},
     "two_stage": {"schedule": {"mode": "two_stage", "generator_epochs": 2, "epochs": 2}},
     "image_bank": {"image_bank": {"size": 20, "replay_share": 0.5}},

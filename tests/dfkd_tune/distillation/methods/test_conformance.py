@@ -341,3 +341,16 @@ def test_the_terms_with_weights_or_memories_are_these() -> None:
         "fast": {"bn_statistics"},
         "nayer": {"bn_statistics"},
     }
+
+
+@every_method
+def test_trains_in_bfloat16_too(name: str) -> None:
+    reduced = run(small_config(name).model_copy(update={"precision": "bfloat16"}))
+    plain = as_published(name)
+    first, last = reduced.progress[0], reduced.progress[-1]
+    assert all(value.dtype != torch.bfloat16 for value in reduced.weights.values())
+    assert all(math.isfinite(loss) for loss in last.losses.values())
+    # It begins with the same weights and the same noise.
+    for term, loss in first.losses.items():
+        assert loss == pytest.approx(plain.progress[0].losses[term], rel=0.3, abs=0.3), term
+    assert first.losses != plain.progress[0].losses

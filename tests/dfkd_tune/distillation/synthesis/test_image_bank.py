@@ -1,4 +1,4 @@
-"""The image bank: a ring of the newest images in half precision."""
+"""The image bank: a ring of the newest images, in half precision or as pixels."""
 
 import numpy as np
 import pytest
@@ -153,3 +153,37 @@ def test_the_newest_are_read_without_random_numbers_and_in_single_precision() ->
     assert bank.newest(0, 1).dtype == torch.float32
     assert bank.newest(0, 1).shape == (1, *INPUTS.shape)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+PIXELS = InputSpecification(
+    channels=2, height=3, width=1, mean=(0.3, 0.6), std=(0.2, 0.5), num_classes=9
+)
+
+
+def normalised(stored: np.ndarray) -> np.ndarray:
+    shape = (1, 2, 1, 1)
+    return (stored / 255 - np.reshape(PIXELS.mean, shape)) / np.reshape(PIXELS.std, shape)
+
+
+def test_pixels_come_back_as_from_an_image_file() -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (20, 2, 3, 1))
+    between = stored + np.random.default_rng(1).uniform(-0.49, 0.49, stored.shape)
+    bank = ImageBank(20, PIXELS, CPU, pixels=True)
+    bank.add(torch.tensor(normalised(between), dtype=torch.float32), torch.zeros(20).long())
+    assert bank.state_dict()["images"].dtype == torch.uint8
+    assert np.array_equal(bank.state_dict()["images"].numpy(), stored)
+    assert bank.newest(0, 20).flip(0).numpy() == pytest.approx(normalised(stored), abs=1e-6)
+
+
+def test_pixels_beyond_black_and_white_are_black_and_white() -> None:
+    bank = ImageBank(2, PIXELS, CPU, pixels=True)
+    bank.add(torch.tensor([-50.0, 50.0]).view(2, 1, 1, 1).expand(2, 2, 3, 1), torch.arange(2))
+    assert bank.state_dict()["images"].flatten(1).tolist() == [[0] * 6, [255] * 6]
+
+
+def test_a_state_in_half_precision_goes_on_as_pixels() -> None:
+    stored = np.arange(0, 240, 10).reshape(4, 2, 3, 1)
+    images = torch.tensor(normalised(stored), dtype=torch.float16)
+    bank = ImageBank(4, PIXELS, CPU, pixels=True)
+    bank.load_state_dict({"images": images, "labels": torch.arange(4), "next": 0})
+    assert np.array_equal(bank.state_dict()["images"].numpy(), stored)

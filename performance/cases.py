@@ -1,0 +1,136 @@
+"""What is measured: pairs of networks, image sizes, recipes and ways to compute them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dfkd_tune.classifiers import NetworkConfig
+from dfkd_tune.distillation import DistillationConfig, get_method
+from dfkd_tune.inputs import InputSpecification
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A teacher and a student at an image size.
+
+    Args:
+        name: of the pair.
+        teacher: architecture.
+        student: architecture.
+        size: height and width of an image.
+        batch_size: that fits a small machine.
+        classes: of the classifiers.
+    """
+
+    name: str
+    teacher: str
+    student: str
+    size: int
+    batch_size: int
+    classes: int
+
+    @property
+    def inputs(self) -> InputSpecification:
+        """Shape, normalisation and classes."""
+        return InputSpecification(
+            channels=3,
+            height=self.size,
+            width=self.size,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            num_classes=self.classes,
+        )
+
+
+PAIRS: Mapping[str, Pair] = {
+    pair.name: pair
+    for pair in (
+        Pair(
+            name="wrn-32",
+            teacher="wrn40_2",
+            student="wrn16_1",
+            size=32,
+            batch_size=64,
+            classes=10,
+        ),
+        Pair(
+            name="resnet-32",
+            teacher="resnet34",
+            student="resnet18",
+            size=32,
+            batch_size=16,
+            classes=10,
+        ),
+        Pair(
+            name="resnet-64",
+            teacher="resnet34_imagenet",
+            student="resnet18_imagenet",
+            size=64,
+            batch_size=16,
+            classes=100,
+        ),
+        Pair(
+            name="resnet-224",
+            teacher="resnet34_imagenet",
+            student="resnet18_imagenet",
+            size=224,
+            batch_size=8,
+            classes=100,
+        ),
+    )
+}
+
+RECIPES = ("dfq", "cgdd", "dfkd_fgvc", "fast")
+
+ITERATION: Mapping[str, dict[str, Any]] = {
+    # As published, but for one iteration of an epoch: it is what repeats.
+    "dfq": {"generator_steps": 1, "student_steps": 10},
+    "cgdd": {"generator_steps": 1, "student_steps": 5},
+    "dfkd_fgvc": {"generator_steps": 20, "student_steps": 15},
+    "fast": {"generator_steps": 10, "student_steps": 20, "generator_epochs": 1},
+}
+"""Of fast, 20 student steps in place of 400: its rounds are short against them."""
+
+PLAIN = "plain"
+
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    PLAIN: {},
+    "default": {},
+    "bfloat16": {"precision": "bfloat16"},
+    "shared_batch": {"schedule.reuse_batch": True},
+    "bfloat16+shared_batch": {"precision": "bfloat16", "schedule.reuse_batch": True},
+}
+"""Ways to compute: the plain loop, this project's, and its settings that change results."""
+
+
+def configuration(pair: Pair, recipe: str, way: str, epochs: int) -> DistillationConfig:
+    """The configuration of a case.
+
+    Args:
+        pair: teacher and student.
+        recipe: name of a method.
+        way: one of `WAYS`.
+        epochs: each of one iteration; those of student training.
+    """
+    config = get_method(recipe).recipe
+    values = config.model_dump(mode="json")
+    values["student"] = NetworkConfig(architecture=pair.student, width=1.0).model_dump(mode="json")
+    values["schedule"] |= {
+        "mode": "alternating",
+        "epochs": epochs,
+        "generator_epochs": 0,
+        "iterations_per_epoch": 1,
+        "batch_size": pair.batch_size,
+        **ITERATION[recipe],
+    }
+    if values["image_bank"]["size"]:
+        values["image_bank"]["size"] = 4096
+    for key, value in WAYS[way].items():
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    return DistillationConfig.model_validate(values)

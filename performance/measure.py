@@ -1,0 +1,169 @@
+"""Measures cases: every way in a process of its own, in turns, so that all see the same machine."""
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from performance.cases import PLAIN
+from performance.worker import serve
+
+MATRIX = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """What one way of computing a case came to.
+
+    Args:
+        name: one of `WAYS`.
+        steps_per_second: student steps, median over epochs.
+        images_per_second: all that passed through training, median over epochs.
+        synthesis_share: of an epoch's seconds, median over epochs.
+        speed: steps per second over those of the plain loop, paired round by round: median.
+        peak_memory_mib: of the process after its blocks.
+        arithmetic_share: of the machine's rate of matrix products in the way's precision.
+        loss_difference: largest relative difference of a loss to the plain loop's in its first
+            epoch; None for ways that are to differ.
+        phases: seconds of what a loop does, each by itself.
+        epoch_seconds: every epoch measured, by round.
+    """
+
+    name: str
+    steps_per_second: float
+    images_per_second: float
+    synthesis_share: float
+    speed: float
+    peak_memory_mib: float
+    arithmetic_share: float
+    loss_difference: float | None
+    phases: dict[str, float]
+    epoch_seconds: list[list[float]]
+
+
+def matrix_rate(dtype: torch.dtype, threads: int) -> float:
+    """Floating point operations per second of a large matrix product: the best of ten."""
+    torch.set_num_threads(threads)
+    a = torch.randn(MATRIX, MATRIX).to(dtype)
+    best = float("inf")
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - began)
+    return 2 * MATRIX**3 / best
+
+
+def measure_case(
+    pair: str,
+    recipe: str,
+    ways: Sequence[str],
+    *,
+    rounds: int,
+    epochs: int,
+    threads: int,
+    rates: dict[str, float],
+    progress: Callable[[str], None] = lambda _words: None,
+) -> list[Way]:
+    """Measure a case in several ways.
+
+    Args:
+        pair: name of a pair.
+        recipe: name of a method.
+        ways: of `WAYS`, the plain one among them.
+        rounds: in each of which every way trains a block.
+        epochs: of a block; the first warms up.
+        threads: of PyTorch.
+        rates: of matrix products by precision.
+        progress: told what is being done.
+    """
+    context = multiprocessing.get_context("spawn")
+    lines: dict[str, Connection] = {}
+    processes = []
+    for way in ways:
+        here, there = context.Pipe()
+        process = context.Process(
+            target=serve, args=(there, pair, recipe, way, epochs, threads), daemon=False
+        )
+        process.start()
+        # Else a process that dies would be waited for.
+        there.close()
+        processes.append(process)
+        lines[way] = here
+    blocks: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+    for number in range(rounds):
+        for way in ways:
+            progress(f"{pair}, {recipe}: round {number + 1} of {rounds}, {way}")
+            blocks[way].append(_ask(lines[way], "block"))
+    progress(f"{pair}, {recipe}: phases")
+    memory = {way: _ask(lines[way], "memory") for way in ways}
+    phases = {way: _ask(lines[way], "phases") for way in ways}
+    operations = {way: _ask(lines[way], "operations") for way in ways}
+    for line in lines.values():
+        line.send("end")
+    for process in processes:
+        process.join()
+    plain = blocks[PLAIN]
+    return [
+        _way(
+            way,
+            blocks[way],
+            plain,
+            memory=memory[way],
+            phases=phases[way],
+            operations=operations[way],
+            rate=rates["bfloat16" if "bfloat16" in way else "float32"],
+        )
+        for way in ways
+    ]
+
+
+def _ask(line: Connection, word: str) -> Any:
+    line.send(word)
+    return line.recv()
+
+
+def _way(
+    name: str,
+    blocks: list[dict[str, Any]],
+    plain: list[dict[str, Any]],
+    *,
+    memory: float,
+    phases: dict[str, float],
+    operations: int,
+    rate: float,
+) -> Way:
+    seconds = [each for block in blocks for each in block["seconds"]]
+    synthesis = [each for block in blocks for each in block["synthesis"]]
+    middle = statistics.median(seconds)
+    ratios = [
+        statistics.median(other["seconds"]) / statistics.median(block["seconds"])
+        for block, other in zip(blocks, plain, strict=True)
+    ]
+    same = name in (PLAIN, "default")
+    return Way(
+        name=name,
+        steps_per_second=blocks[0]["steps"] / middle,
+        images_per_second=blocks[0]["images"] / middle,
+        synthesis_share=statistics.median(
+            part / whole for part, whole in zip(synthesis, seconds, strict=True)
+        ),
+        speed=statistics.median(ratios),
+        peak_memory_mib=memory,
+        arithmetic_share=operations / middle / rate,
+        loss_difference=difference(blocks[0], plain[0]) if same else None,
+        phases=phases,
+        epoch_seconds=[block["seconds"] for block in blocks],
+    )
+
+
+def difference(block: dict[str, Any], plain: dict[str, Any]) -> float:
+    """Largest difference of a loss in the first epoch, relative where it is above 1."""
+    return max(
+        abs(block["losses"][0][name] - value) / max(1.0, abs(value))
+        for name, value in plain["losses"][0].items()
+    )
