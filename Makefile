@@ -8,12 +8,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$p && break; done)
 READY := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup demo test test-long lint types imports check format clean
+.PHONY: help setup demo test test-long bench lint types imports check format clean
 
 help:
 	@echo "make demo   search on the embedded digits, then write and show where the report is"
 	@echo "make test   run the tests, some minutes"
 	@echo "make test-long  run those of a lost node, a full disk and the like, some minutes more"
+	@echo "make bench  measure the speed of the loop beside a plain one, some minutes a case"
 	@echo "make check  linters, types and the direction of imports"
 	@echo "make format format the code"
 	@echo "make clean  remove the virtual environment and caches; runs/ stays"
@@ -39,6 +40,10 @@ test: setup
 
 test-long: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses 0
+
+# Of other cases: `.venv/bin/python -m performance --help`.
+bench: setup
+	@$(BIN)/python -m performance --pairs wrn-32,resnet-32 --recipes dfq
 
 lint: setup
 	@$(BIN)/ruff check .

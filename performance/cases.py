@@ -47,6 +47,8 @@ class Pair:
 PAIRS: Mapping[str, Pair] = {
     pair.name: pair
     for pair in (
+        # To try the bench itself.
+        Pair(name="tiny", teacher="resnet14", student="resnet8", size=16, batch_size=8, classes=5),
         Pair(
             name="wrn-32",
             teacher="wrn40_2",

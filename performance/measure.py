@@ -163,7 +163,6 @@ def _way(
 
 def difference(block: dict[str, Any], plain: dict[str, Any]) -> float:
     """Largest difference of a loss in the first epoch, relative where it is above 1."""
-    return max(
-        abs(block["losses"][0][name] - value) / max(1.0, abs(value))
-        for name, value in plain["losses"][0].items()
-    )
+    first: dict[str, float] = block["losses"][0]
+    other: dict[str, float] = plain["losses"][0]
+    return max(abs(first[name] - value) / max(1.0, abs(value)) for name, value in other.items())

@@ -259,8 +259,8 @@ class PlainLoop:
                 if quick.grad is not None:
                     slow.grad = quick.grad.clone() if slow.grad is None else slow.grad + quick.grad
         self.generator_optimiser.step()
-        for slow, quick in zip(self.generator.buffers(), fast.buffers(), strict=True):
-            slow.copy_(quick)
+        for kept_buffer, buffer in zip(self.generator.buffers(), fast.buffers(), strict=True):
+            kept_buffer.copy_(buffer)
         if step is not None:
             self.generator_objective.synthesised(step)
         self._save(kept, labels)
@@ -318,7 +318,7 @@ class PlainLoop:
         step = Step(images=images, labels=labels, teacher=teacher, student=student)
         loss, parts = self.student_objective(step)
         self.student_optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.student_optimiser.step()
         self.student_steps += 1
         self._log(parts)

@@ -125,15 +125,17 @@ class _Case:
             pass_on = HookedNetwork(network, self.inputs)
         else:
             pass_on = TappedNetwork(network, self.inputs, precision=self.config.precision)
-        with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-            return {
+        with torch.no_grad():
+            found = {
                 "teacher forward": _median(lambda: pass_on(images)),
                 "sampling": _median(lambda: generator(noise, labels)),
                 f"evaluation of {EVALUATED} images": _median(
                     lambda: self._evaluate(student, stored)
                 ),
-                "checkpoint": self._checkpoint(student, generator, Path(folder)),
             }
+        with tempfile.TemporaryDirectory() as folder:
+            found["checkpoint"] = self._checkpoint(student, generator, Path(folder))
+        return found
 
     def _evaluate(self, student: nn.Module, stored: Tensor) -> None:
         if self.way != PLAIN:
@@ -141,7 +143,7 @@ class _Case:
             return
         mean = torch.tensor(self.inputs.mean).view(-1, 1, 1)
         std = torch.tensor(self.inputs.std).view(-1, 1, 1)
-        for batch in stored.split(self.config.schedule.batch_size):
+        for batch in torch.split(stored, self.config.schedule.batch_size):
             (student((batch.float() / 255 - mean) / std).argmax(1) == 0).sum().item()
 
     def _checkpoint(self, student: nn.Module, generator: nn.Module, folder: Path) -> float:

@@ -1,0 +1,102 @@
+"""The bench: its plain loop trains as the project's does, and what it measures is what it says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_methods import INPUTS, small_config, small_teacher
+
+from dfkd_tune.distillation import DistillationConfig, distil
+from performance import cases
+from performance.reference import PlainLoop
+
+
+def alternating(name: str) -> DistillationConfig:
+    """A method's small recipe: two generator steps and one student step."""
+    config = small_config(name)
+    changes = {
+        "mode": "alternating",
+        "generator_epochs": 0,
+        "epochs": 2,
+        "iterations_per_epoch": 1,
+        "generator_steps": 2,
+        "student_steps": 1,
+    }
+    schedule = config.schedule.model_copy(update=changes)
+    return config.model_copy(update={"schedule": schedule})
+
+
+# The contrast of dfkd_fgvc normalises ten vectors: rounding shows.
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("dfq", 1e-5), ("cgdd", 1e-5), ("dfkd_fgvc", 2e-4), ("fast", 1e-5)]
+)
+def test_the_plain_loop_gives_the_same_losses(name: str, tolerance: float, tmp_path: Path) -> None:
+    config = alternating(name)
+    ours: list[dict[str, float]] = []
+    distil(config, small_teacher(), INPUTS, report=lambda p: ours.append(dict(p.losses)))
+    plain = PlainLoop(config, small_teacher(), INPUTS, tmp_path).epoch()
+    assert plain.keys() == ours[0].keys()
+    for term, loss in plain.items():
+        assert ours[0][term] == pytest.approx(loss, rel=tolerance, abs=tolerance), term
+    # What is computed anew: other first weights give other losses.
+    other = PlainLoop(config.model_copy(update={"seed": 1}), small_teacher(), INPUTS, tmp_path)
+    assert other.epoch() != plain
+
+
+def test_every_recipe_of_the_bench_is_measured_beside_every_way() -> None:
+    for pair in cases.PAIRS.values():
+        for recipe in cases.RECIPES:
+            plain = cases.configuration(pair, recipe, cases.PLAIN, 3)
+            for way, changes in cases.WAYS.items():
+                config = cases.configuration(pair, recipe, way, 3)
+                assert (config == plain) == (not changes)
+                assert config.schedule.total_student_steps == plain.schedule.total_student_steps
+
+
+def test_a_case_is_measured_in_processes_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.json"
+    monkeypatch.chdir(Path(__file__).parents[2])
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "performance", "--pairs", "tiny", "--recipes", "dfq"),
+            *("--ways", "default,bfloat16", "--rounds", "1", "--threads", "1"),
+            *("--output", str(output)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(output.read_text())
+    (case,) = found["cases"]
+    ways = {way["name"]: way for way in case["ways"]}
+    assert list(ways) == ["plain", "default", "bfloat16"]
+    assert ways["plain"]["speed"] == 1
+    assert ways["plain"]["loss_difference"] == 0
+    assert ways["default"]["loss_difference"] < 1e-4
+    assert ways["bfloat16"]["loss_difference"] is None
+    for way in ways.values():
+        assert way["steps_per_second"] > 0
+        assert 0 < way["synthesis_share"] < 1
+        assert 0 < way["arithmetic_share"] < 1
+        assert way["peak_memory_mib"] > 100
+        assert all(seconds > 0 for seconds in way["phases"].values())
+        (block,) = way["epoch_seconds"]
+        assert len(block) == 2
+    assert found["threads"] == 1
+
+
+def test_an_unknown_name_is_refused_in_one_line() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "performance", "--pairs", "wrn"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=120,
+    )
+    assert run.returncode == 2
+    assert "no 'wrn'; there are tiny, wrn-32" in " ".join(run.stderr.replace("│", "").split())
