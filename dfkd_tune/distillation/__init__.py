@@ -7,10 +7,12 @@ from dfkd_tune.distillation._config import (
     ScheduleConfig,
     StudentOptimiserConfig,
     configuration_hash,
+    shared_part,
 )
 from dfkd_tune.distillation._inversion import InversionConfig, invert
-from dfkd_tune.distillation._loop import Progress, State, distil
+from dfkd_tune.distillation._loop import distil, distil_together
 from dfkd_tune.distillation._optimisation import learning_rate
+from dfkd_tune.distillation._progress import Progress, State
 from dfkd_tune.distillation._samples import image_grid, sample_per_class, to_pixels
 from dfkd_tune.distillation._synthesis_config import (
     GenerativeReplayConfig,
@@ -81,6 +83,7 @@ __all__ = [
     "build_generator",
     "configuration_hash",
     "distil",
+    "distil_together",
     "get_method",
     "image_grid",
     "invert",
@@ -88,5 +91,6 @@ __all__ = [
     "method_service",
     "most_kept",
     "sample_per_class",
+    "shared_part",
     "to_pixels",
 ]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dfkd_tune.classifiers import NetworkConfig, UsedPrecision
+from dfkd_tune.classifiers import NetworkConfig, UsedPrecision, is_foreign
 from dfkd_tune.distillation._collapse import CollapseConfig
 from dfkd_tune.distillation._synthesis_config import (
     GenerativeReplayConfig,
@@ -15,7 +15,13 @@ from dfkd_tune.distillation._synthesis_config import (
     SynthesisConfig,
 )
 from dfkd_tune.distillation.generators import GeneratorConfig
-from dfkd_tune.distillation.terms import GeneratorObjective, StudentObjective, active_terms
+from dfkd_tune.distillation.terms import (
+    GENERATOR_TERMS,
+    GeneratorObjective,
+    StudentObjective,
+    active_terms,
+    objective_needs,
+)
 
 
 class _Section(BaseModel):
@@ -182,3 +188,18 @@ def configuration_hash(config: DistillationConfig) -> str:
         del decides["precision"]
     text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def shared_part(config: DistillationConfig) -> str | None:
+    """All that decides the images of a distillation, and what the teacher answers to them.
+
+    Students whose configurations share it can be distilled together.
+
+    Returns:
+        None where the images depend on the student, or where it may draw random numbers.
+    """
+    needs = objective_needs(config.generator_objective, GENERATOR_TERMS)
+    if "student" in needs or is_foreign(config.student.architecture):
+        return None
+    own = {"method", "student", "student_objective", "student_optimiser"}
+    return json.dumps(config.model_dump(mode="json", exclude=own), sort_keys=True)

@@ -1,275 +1,17 @@
 """The data-free loop: a teacher in, a student out. It knows no Ray and no data."""
 
-import copy
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dfkd_tune.classifiers import TappedNetwork, build_classifier, channels_last
-from dfkd_tune.distillation._collapse import CollapseSigns, CollapseWatch
-from dfkd_tune.distillation._config import DistillationConfig
-from dfkd_tune.distillation._meter import EpochMeter
-from dfkd_tune.distillation._samples import newest_per_class, sample_per_class
-from dfkd_tune.distillation._student import StudentTraining
-from dfkd_tune.distillation.generators import Generator
-from dfkd_tune.distillation.synthesis import (
-    ImageBank,
-    RoundSynthesis,
-    StudentData,
-    build_synthesis,
-    first_generator,
-)
-from dfkd_tune.distillation.terms import (
-    GENERATOR_TERMS,
-    STUDENT_TERMS,
-    Objective,
-    TermContext,
-    objective_needs,
-)
-from dfkd_tune.errors import CheckpointError, DivergedError, UsageError
+from dfkd_tune.distillation._collapse import CollapseSigns
+from dfkd_tune.distillation._config import DistillationConfig, shared_part
+from dfkd_tune.distillation._distillation import Distillation, Member
+from dfkd_tune.distillation._progress import Evaluate, Progress, Stage, State
+from dfkd_tune.errors import CheckpointError
 from dfkd_tune.inputs import InputSpecification
-
-Stage = Literal["generator", "student", "alternating"]
-State = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What the loop tells after each epoch.
-
-    Args:
-        epoch: epochs done, from 1.
-        stage: who trained in it.
-        student_steps: since the start; the budget used.
-        generator_steps: since the start.
-        losses: epoch means of the weighted terms, such as `student/kd`.
-        learning_rates: of `generator` and `student` at the epoch's end.
-        class_entropy: of the teacher's mean prediction on the epoch's synthetic images, in nats;
-            0 where all are of one class, log K where all classes are equally frequent.
-        validation: what `evaluate` returned; empty where the epoch was not evaluated.
-        seconds: by `synthesis`, `student`, `evaluation`, `total`.
-        images: synthetic images that passed through training in the epoch.
-        collapse: what the collapse watch saw.
-        student: the student as it is now.
-        generator: the generator as it is now; None where pixels are optimised.
-        pictures: makes `(rows, K, C, H, W)` pixels in [0, 1] to look at, `rows` of each class,
-            from a seed: of the generator, or the newest of the image bank.
-        kept: images of this and earlier epochs `(N, C, H, W)`, normalised, float16, as the collapse
-            watch keeps them: a sample of all that the student has seen.
-        state: makes the whole state, from which `distil` goes on bit for bit.
-    """
-
-    epoch: int
-    stage: Stage
-    student_steps: int
-    generator_steps: int
-    losses: Mapping[str, float]
-    learning_rates: Mapping[str, float]
-    class_entropy: float
-    validation: Mapping[str, float]
-    seconds: Mapping[str, float]
-    images: int
-    collapse: CollapseSigns
-    student: nn.Module
-    generator: Generator | None
-    pictures: Callable[[int, int], Tensor]
-    kept: Tensor
-    state: Callable[[], State]
-
-
-class Evaluate(Protocol):
-    """Scores a student; owned by the caller, the only place where real images may be."""
-
-    def __call__(self, student: nn.Module, /) -> Mapping[str, float]:
-        """Score the student without changing it or drawing random numbers."""
-
-
-class _Distillation:
-    """Networks, counters and random state of one distillation."""
-
-    def __init__(
-        self,
-        config: DistillationConfig,
-        teacher: nn.Module,
-        inputs: InputSpecification,
-        device: torch.device,
-        teacher_stages: tuple[str, ...],
-    ) -> None:
-        self.config, self.inputs, self.device = config, inputs, device
-        self.schedule = config.schedule
-        # What can fail comes before the teacher is touched.
-        network = channels_last(build_classifier(config.student, inputs, config.seed).to(device))
-        self.generator = first_generator(config, inputs, device)
-        precision = config.precision
-        student = TappedNetwork(network, inputs, config.student.stages, precision=precision)
-        self.teacher = TappedNetwork(teacher, inputs, teacher_stages, precision=precision)
-        self.teacher_modes = [(module, module.training) for module in teacher.modules()]
-        self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
-        self.student_taps = student
-        try:
-            self._check_teacher()
-            channels_last(teacher.to(device)).eval().requires_grad_(False)
-            self.source = torch.Generator(device).manual_seed(config.seed + 2)
-            self.host_source = torch.Generator().manual_seed(config.seed + 5)
-            self._build(student)
-        except BaseException:
-            self.close()
-            raise
-        self.watch = CollapseWatch(config.collapse, inputs, device)
-        self.epoch = 0
-
-    def _check_teacher(self) -> None:
-        needs = objective_needs(self.config.generator_objective, GENERATOR_TERMS)
-        if "teacher_statistics" in needs and not self.teacher.batch_norms:
-            raise UsageError(
-                "the teacher has no BatchNorm layers, which generator_objective.bn_statistics "
-                "needs; set its weight to 0"
-            )
-
-    def _build(self, student: TappedNetwork) -> None:
-        config = self.config
-        context = TermContext(
-            teacher=self.teacher.shapes(), student=student.shapes(), source=self.host_source
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed + 3)
-            objectives = [
-                Objective("generator", config.generator_objective, GENERATOR_TERMS, context),
-                Objective("student", config.student_objective, STUDENT_TERMS, context),
-            ]
-        for objective in objectives:
-            objective.to(self.device)
-        bank = None
-        if config.image_bank.size:
-            # Other images may lie outside the range of pixels.
-            within = config.generator.output_head == "sigmoid_normalise"
-            pixels = within or config.synthesis.optimise == "pixels"
-            bank = ImageBank(config.image_bank.size, self.inputs, self.device, pixels=pixels)
-        self.synthesis = build_synthesis(
-            config,
-            self.inputs,
-            self.generator,
-            objectives[0],
-            self.teacher,
-            student,
-            bank,
-            self.source,
-        )
-        self.data = StudentData(
-            config, self.inputs, self.synthesis, bank, self.source, self.host_source
-        )
-        self.student = StudentTraining(config, self.teacher, student, objectives[1], self.data)
-
-    def close(self) -> None:
-        """Give the teacher back as it came."""
-        self.teacher.remove()
-        self.student_taps.remove()
-        for parameter, requires_grad in self.teacher_grads:
-            parameter.requires_grad_(requires_grad)
-        for module, training in self.teacher_modes:
-            module.training = training
-
-    # ---------------------------------------------------------------- state
-
-    def state(self) -> State:
-        random = {
-            "source": self.source.get_state(),
-            "host_source": self.host_source.get_state(),
-            "torch": torch.get_rng_state(),
-        }
-        if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
-        # A copy: training goes on in the same tensors.
-        return copy.deepcopy(
-            {
-                "student": self.student.state_dict(),
-                "synthesis": self.synthesis.state_dict(),
-                "data": self.data.state_dict(),
-                "watch": self.watch.state_dict(),
-                "random": random,
-                "epoch": self.epoch,
-            }
-        )
-
-    def load(self, state: State) -> None:
-        # A copy: the optimisers train in the tensors that they are given.
-        state = copy.deepcopy(state)
-        try:
-            self.student.load_state_dict(state["student"])
-            self.synthesis.load_state_dict(state["synthesis"])
-            self.data.load_state_dict(state["data"])
-            self.watch.load_state_dict(state["watch"])
-            self.source.set_state(state["random"]["source"])
-            self.host_source.set_state(state["random"]["host_source"])
-            torch.set_rng_state(state["random"]["torch"])
-            if "cuda" in state["random"]:
-                torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
-            self.epoch = state["epoch"]
-        except (
-            AttributeError,
-            IndexError,
-            KeyError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(
-                f"the checkpoint does not fit the configuration: {reason}"
-            ) from error
-
-    # ---------------------------------------------------------------- epochs
-
-    def stage(self, epoch: int) -> Stage:
-        if epoch <= self.schedule.generator_epochs:
-            return "generator"
-        return "student" if self.schedule.mode == "two_stage" else "alternating"
-
-    def train_epoch(self) -> tuple[Stage, EpochMeter, CollapseSigns]:
-        self.epoch += 1
-        stage, meter = self.stage(self.epoch), EpochMeter()
-        images = torch.empty(0)
-        for _ in range(self.schedule.iterations_per_epoch):
-            if stage != "student":
-                began = time.perf_counter()
-                images = self.synthesis.iterate(meter)
-                meter.seconds["synthesis"] += time.perf_counter() - began
-            if stage != "generator":
-                began = time.perf_counter()
-                images = self.student.iterate(meter)
-                meter.seconds["student"] += time.perf_counter() - began
-        losses = meter.losses()
-        self.check_finite(losses)
-        kd, weight = losses.get("student/kd"), self.config.student_objective.kd.weight
-        signs = self.watch.look(
-            self.teacher,
-            self.student.network,
-            images,
-            meter.class_entropy(),
-            student_trained=stage != "generator",
-            kd=None if kd is None else kd / weight,
-        )
-        return stage, meter, signs
-
-    def check_finite(self, losses: Mapping[str, float]) -> None:
-        for name, value in losses.items():
-            if not abs(value) < float("inf"):
-                raise DivergedError(name, self.epoch)
-        for which, network in (("student", self.student.network), ("generator", self.generator)):
-            if network is None:
-                continue
-            finite = [torch.isfinite(p).all() for p in network.parameters()]
-            if not bool(torch.stack(finite).all()):
-                raise DivergedError(f"{which}'s weights", self.epoch)
-
-    def pictures(self, rows: int, seed: int) -> Tensor:
-        if isinstance(self.synthesis, RoundSynthesis):
-            return newest_per_class(self.synthesis.bank, rows, self.inputs)
-        return sample_per_class(self.synthesis.generator, rows, seed)
 
 
 def distil(
@@ -309,48 +51,151 @@ def distil(
         CheckpointError: if `restore` does not fit the configuration.
         UsageError: if the teacher cannot serve the method.
     """
-    run = _Distillation(config, teacher, inputs, device or torch.device("cpu"), teacher_stages)
+
+    def leave(_member: Member, error: Exception) -> None:
+        raise error
+
+    run = Distillation(
+        [config], teacher, inputs, device or torch.device("cpu"), teacher_stages, leave
+    )
+    try:
+        if restore is not None:
+            run.load([restore])
+        _train(run, evaluate, evaluate_every, lambda _index, progress: report(progress))
+        return run.taps[0].network.eval()
+    finally:
+        run.close()
+
+
+def distil_together(
+    configs: Sequence[DistillationConfig],
+    teacher: nn.Module,
+    inputs: InputSpecification,
+    *,
+    device: torch.device | None = None,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 1,
+    report: Callable[[int, Progress], None] = lambda _index, _progress: None,
+    left: Callable[[int, Exception], None] = lambda _index, _error: None,
+    restore: Sequence[State] | None = None,
+    teacher_stages: tuple[str, ...] = (),
+) -> list[nn.Module]:
+    """Distil several students at once, which share the images and the teacher's answers.
+
+    Each ends as `distil` with its configuration ends, to rounding: its state after an epoch is the
+    same, and either can go on from the other's.
+
+    Args:
+        configs: one of each student, all with the same `shared_part`.
+        teacher: as for `distil`.
+        inputs: as for `distil`.
+        device: as for `distil`.
+        evaluate: as for `distil`.
+        evaluate_every: as for `distil`.
+        report: told after each epoch of each student, by its index; may raise to end that one.
+        left: told of a student that an error has ended; may raise to end them all.
+        restore: states of earlier runs, one of each student, all after the same epoch.
+        teacher_stages: as for `distil`.
+
+    Returns:
+        The students, in evaluation mode; those that left as they were.
+
+    Raises:
+        ValueError: if the configurations do not share what they must.
+        CheckpointError: if the states do not fit, or are of different epochs.
+    """
+    parts = {shared_part(config) for config in configs}
+    if len(configs) > 1 and (len(parts) > 1 or None in parts):
+        raise ValueError("students that share images must have the same shared part")
+    if restore is not None and len({state["epoch"] for state in restore}) > 1:
+        raise CheckpointError("students that share images must go on from the same epoch")
+    run = Distillation(
+        configs,
+        teacher,
+        inputs,
+        device or torch.device("cpu"),
+        teacher_stages,
+        lambda member, error: left(member.index, error),
+    )
     try:
         if restore is not None:
             run.load(restore)
-        began = time.perf_counter()
-        while run.epoch < run.schedule.total_epochs:
-            stage, meter, signs = run.train_epoch()
-            validation: Mapping[str, float] = {}
-            last = run.epoch == run.schedule.total_epochs
-            if evaluate is not None and (last or run.epoch % evaluate_every == 0):
-                evaluated = time.perf_counter()
-                run.student.network.eval()
-                with torch.no_grad():
-                    validation = dict(evaluate(run.student.network))
-                meter.seconds["evaluation"] = time.perf_counter() - evaluated
-            ended = time.perf_counter()
-            seconds = {**meter.seconds, "total": ended - began}
-            began = ended
-            report(
-                Progress(
-                    epoch=run.epoch,
-                    stage=stage,
-                    student_steps=run.student.steps,
-                    generator_steps=run.synthesis.steps,
-                    losses=meter.losses(),
-                    learning_rates={
-                        "generator": run.synthesis.learning_rate,
-                        "student": run.student.learning_rate,
-                    },
-                    class_entropy=meter.class_entropy(),
-                    validation=validation,
-                    seconds=seconds,
-                    images=meter.images,
-                    collapse=signs,
-                    student=run.student.network,
-                    generator=run.generator,
-                    pictures=run.pictures,
-                    kept=run.watch.images,
-                    state=run.state,
-                )
-            )
-            run.watch.check(signs, run.epoch)
-        return run.student.network.eval()
+        _train(run, evaluate, evaluate_every, report)
+        return [taps.network.eval() for taps in run.taps]
     finally:
         run.close()
+
+
+def _train(
+    run: Distillation,
+    evaluate: Evaluate | None,
+    evaluate_every: int,
+    report: Callable[[int, Progress], None],
+) -> None:
+    """Train what is left of the budget, while any student is left."""
+    began = time.perf_counter()
+    total = run.schedule.total_epochs
+    while run.members and run.epoch < total:
+        stage, images = run.train_epoch()
+        due = run.epoch == total or run.epoch % evaluate_every == 0
+        looked: list[tuple[Member, CollapseSigns, Mapping[str, float]]] = []
+        own: dict[int, float] = {}
+        for member in tuple(run.members):
+            with run.surviving(member):
+                looking = time.perf_counter()
+                signs = run.look(member, stage, images)
+                validation: Mapping[str, float] = {}
+                if evaluate is not None and due:
+                    evaluated = time.perf_counter()
+                    network = member.student.network.eval()
+                    with torch.no_grad():
+                        validation = dict(evaluate(network))
+                    member.meter.seconds["evaluation"] = time.perf_counter() - evaluated
+                own[member.index] = member.meter.seconds["student"]
+                own[member.index] += time.perf_counter() - looking
+                looked.append((member, signs, validation))
+        ended = time.perf_counter()
+        # What is done for all counts for each in equal parts.
+        shared = (ended - began - sum(own.values())) / max(1, len(looked))
+        began = ended
+        for member, signs, validation in looked:
+            with run.surviving(member):
+                seconds = _seconds(run, member, len(looked), own[member.index] + shared)
+                report(member.index, _progress(run, member, stage, signs, validation, seconds))
+                member.watch.check(signs, run.epoch)
+
+
+def _seconds(run: Distillation, member: Member, sharing: int, total: float) -> dict[str, float]:
+    shared, own = run.meter.seconds, member.meter.seconds
+    return {**{name: shared[name] / sharing + own[name] for name in shared}, "total": total}
+
+
+def _progress(
+    run: Distillation,
+    member: Member,
+    stage: Stage,
+    signs: CollapseSigns,
+    validation: Mapping[str, float],
+    seconds: Mapping[str, float],
+) -> Progress:
+    return Progress(
+        epoch=run.epoch,
+        stage=stage,
+        student_steps=member.student.steps,
+        generator_steps=run.synthesis.steps,
+        losses=run.losses(member),
+        learning_rates={
+            "generator": run.synthesis.learning_rate,
+            "student": member.student.learning_rate,
+        },
+        class_entropy=run.meter.class_entropy(),
+        validation=validation,
+        seconds=seconds,
+        images=run.meter.images,
+        collapse=signs,
+        student=member.student.network,
+        generator=run.generator,
+        pictures=run.pictures,
+        kept=member.watch.images,
+        state=lambda: run.state(member),
+    )

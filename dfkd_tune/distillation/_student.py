@@ -1,6 +1,7 @@
 """The student's side: its steps on synthetic batches."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,46 +20,37 @@ from dfkd_tune.distillation.terms import Objective, Step
 
 
 class StudentTraining:
-    """Trains the student, and the weights of its loss terms, on synthetic batches.
+    """Trains the student, and the weights of its loss terms, on batches and the teacher's answers.
 
     Args:
         config: of the distillation.
-        teacher: frozen.
         student: trained in place.
         objective: of the student.
-        data: gives the batches.
     """
 
     def __init__(
-        self,
-        config: DistillationConfig,
-        teacher: TappedNetwork,
-        student: TappedNetwork,
-        objective: Objective,
-        data: StudentData,
+        self, config: DistillationConfig, student: TappedNetwork, objective: Objective
     ) -> None:
-        self.config, self.teacher, self.taps = config, teacher, student
-        self.network, self.objective, self.data = student.network, objective, data
+        self.config, self.taps = config, student
+        self.network, self.objective = student.network, objective
         self.trained = [*self.network.parameters(), *objective.trained()]
         self.optimiser = student_optimiser(self.trained, config.student_optimiser)
         self.steps = 0
-        self._taught: tuple[Batch, ForwardPass] | None = None
 
     @property
     def learning_rate(self) -> float:
         """Of the student, now."""
         return float(self.optimiser.param_groups[0]["lr"])
 
-    def iterate(self, meter: EpochMeter) -> Tensor:
-        """Do one iteration's steps; gives the last batch's images."""
-        self.data.begin_iteration()
-        images = torch.empty(0)
-        for _ in range(self.config.schedule.student_steps):
-            images = self._step(meter)
-        self._taught = None
-        return images
+    def step(self, batch: Batch, teacher: ForwardPass, meter: EpochMeter) -> None:
+        """Do one step.
 
-    def _step(self, meter: EpochMeter) -> Tensor:
+        Args:
+            batch: synthetic images and their labels.
+            teacher: its pass on them, with features where the objective needs them.
+            meter: of the epoch; counts the terms and the seconds.
+        """
+        began = time.perf_counter()
         config, schedule = self.config.student_optimiser, self.config.schedule
         per_epoch = schedule.iterations_per_epoch * schedule.student_steps
         rate = learning_rate(
@@ -70,10 +62,8 @@ class StudentTraining:
             config.milestones,
         )
         set_learning_rate(self.optimiser, rate)
-        batch = self.data.next()
-        teacher, needs = self._teacher_pass(batch), self.objective.needs
         self.network.train()
-        student = self.taps(batch.images, features="student_features" in needs)
+        student = self.taps(batch.images, features="student_features" in self.objective.needs)
         step = Step(images=batch.images, labels=batch.labels, teacher=teacher, student=student)
         loss, parts = self.objective(step)
         self.optimiser.zero_grad(set_to_none=True)
@@ -83,17 +73,7 @@ class StudentTraining:
         self.optimiser.step()
         self.steps += 1
         meter.add(parts)
-        meter.add_predictions(teacher.logits)
-        meter.images += len(batch)
-        return batch.images
-
-    @torch.no_grad()
-    def _teacher_pass(self, batch: Batch) -> ForwardPass:
-        """The teacher's pass on a batch; made once where steps share the batch."""
-        if self._taught is None or self._taught[0] is not batch:
-            features = "teacher_features" in self.objective.needs
-            self._taught = (batch, self.teacher(batch.images, features=features))
-        return self._taught[1]
+        meter.seconds["student"] += time.perf_counter() - began
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on; tensors are those in use."""
@@ -110,3 +90,51 @@ class StudentTraining:
         self.objective.load_state_dict(state["objective"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps = state["steps"]
+
+
+class StudentBatches:
+    """What students train on: batches, and what the teacher makes of each.
+
+    Args:
+        data: gives the batches.
+        teacher: frozen.
+        features: whether a student's objective needs the teacher's.
+    """
+
+    def __init__(self, data: StudentData, teacher: TappedNetwork, *, features: bool) -> None:
+        self.data, self.teacher, self.features = data, teacher, features
+        self._last: tuple[Batch, ForwardPass] | None = None
+
+    def iterate(
+        self, steps: int, meter: EpochMeter, train: Callable[[Batch, ForwardPass], None]
+    ) -> Tensor:
+        """Do one iteration's steps.
+
+        Args:
+            steps: of the iteration.
+            meter: of the epoch; counts the teacher's answers and the seconds until they are there.
+            train: does a step with a batch and the teacher's pass on it.
+
+        Returns:
+            The last batch's images.
+        """
+        self.data.begin_iteration()
+        images = torch.empty(0)
+        for _ in range(steps):
+            began = time.perf_counter()
+            batch = self.data.next()
+            teacher = self._taught(batch)
+            meter.add_predictions(teacher.logits)
+            meter.images += len(batch)
+            meter.seconds["student"] += time.perf_counter() - began
+            train(batch, teacher)
+            images = batch.images
+        self._last = None
+        return images
+
+    @torch.no_grad()
+    def _taught(self, batch: Batch) -> ForwardPass:
+        """The teacher's pass on a batch; made once where steps share the batch."""
+        if self._last is None or self._last[0] is not batch:
+            self._last = (batch, self.teacher(batch.images, features=self.features))
+        return self._last[1]

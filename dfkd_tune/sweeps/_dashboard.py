@@ -11,7 +11,7 @@ from typing_extensions import override
 from dfkd_tune.errors import UsageError
 from dfkd_tune.records import RunFolder
 from dfkd_tune.sweeps._again import experiment_of_run
-from dfkd_tune.sweeps._search import rebuild_study
+from dfkd_tune.sweeps._study import rebuild_study
 
 
 def recorded_study(run: RunFolder) -> optuna.Study:

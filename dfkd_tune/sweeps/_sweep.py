@@ -310,7 +310,7 @@ def _search(work: _Work, address: str | None, retry_failed: bool) -> Ending:
         return "complete"
     with ray_cluster(address, usable_cpus()):
         # Imported once the environment that Ray reads is set.
-        from dfkd_tune.sweeps._search import short_of_memory
+        from dfkd_tune.sweeps._recorded_trials import short_of_memory
         from dfkd_tune.sweeps._stopping import Until
 
         nodes = alive_nodes()
@@ -350,8 +350,9 @@ def _tune(work: _Work, allotment: Allotment, until: "Until", *, larger: bool = F
 
     from dfkd_tune.sweeps._population import PopulationSearch
     from dfkd_tune.sweeps._progress import ProgressCallback, SweepProgress
+    from dfkd_tune.sweeps._recorded_trials import RecordedTrials, settle
     from dfkd_tune.sweeps._scheduler import RecordedScheduler, make_scheduler
-    from dfkd_tune.sweeps._search import GivenTrials, RecordedSearch, RecordedTrials, settle
+    from dfkd_tune.sweeps._search import GivenTrials, RecordedSearch
     from trainables import distil_trial, requested_resources
 
     run, resolved, experiment = work.run, work.resolved, work.resolved.experiment

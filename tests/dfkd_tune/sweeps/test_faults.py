@@ -16,8 +16,9 @@ import yaml
 from dfkd_tune.records import ErrorRecord, RestoreRecord, RunFolder
 from dfkd_tune.sweeps import Allotment, resolve_experiment
 from dfkd_tune.sweeps._machine import larger_share
+from dfkd_tune.sweeps._recorded_trials import short_of_memory
 from dfkd_tune.sweeps._scheduler import make_scheduler
-from dfkd_tune.sweeps._search import RecordedSearch, short_of_memory
+from dfkd_tune.sweeps._search import RecordedSearch
 from reports import write_report
 from trainables import UNSETTLED
 

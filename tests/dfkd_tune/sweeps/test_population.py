@@ -309,7 +309,7 @@ def test_a_kill_within_a_comparison_leaves_no_ghost(
     search = search_of(raw, waiting)
     dying(CheckpointStore, "take_over")
     dying(TrialFolder, "set_status")
-    for module in ("_population.append_record", "_search.write_record"):
+    for module in ("_population.append_record", "_recorded_trials.write_record"):
         where, name = module.split(".")
         dying(__import__(f"dfkd_tune.sweeps.{where}", fromlist=[name]), name)
     with pytest.raises(Killed):

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import write_record
 from dfkd_tune.sweeps import Allotment, ResolvedExperiment, resolve_experiment
-from dfkd_tune.sweeps._search import RecordedSearch, rebuild_study
+from dfkd_tune.sweeps._search import RecordedSearch
+from dfkd_tune.sweeps._study import rebuild_study
 
 ALLOTMENT = Allotment(cpus=1, gpus=0, max_concurrent=2, total_cpus=2, total_gpus=0)
 
@@ -127,7 +128,7 @@ def test_a_trial_comes_back_when_a_node_is_lost_but_not_for_ever(
     search = new_search(tmp_path, resolved)
     lost: set[str] = set()
     for name in ("lost_nodes", "silent_nodes"):
-        monkeypatch.setattr(f"dfkd_tune.sweeps._search.{name}", lambda: frozenset(lost))
+        monkeypatch.setattr(f"dfkd_tune.sweeps._recorded_trials.{name}", lambda: frozenset(lost))
     first = search.suggest("a")
     lost.add("node")
     search.on_trial_complete("a", None, error=True)

@@ -35,7 +35,8 @@ from dfkd_tune.sweeps import (
     teacher_cache,
 )
 from dfkd_tune.sweeps._experiment import resolve_experiment
-from dfkd_tune.sweeps._search import RecordedSearch, rebuild_study
+from dfkd_tune.sweeps._search import RecordedSearch
+from dfkd_tune.sweeps._study import rebuild_study
 from reports import collect_run, summarise, summarise_baseline, write_report
 from reports.compute.choice import choice_quality
 
