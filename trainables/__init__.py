@@ -20,6 +20,7 @@ from trainables._pool import load_kept, save_kept, score_on_pool
 from trainables._probe import Needs, ProbeTask, measure_needs, measure_throughput
 from trainables._ray import (
     BUDGET,
+    MEMBERS,
     STORAGE,
     UNSETTLED,
     VALUE,
@@ -29,6 +30,7 @@ from trainables._ray import (
     requested_resources,
     train_teacher,
 )
+from trainables._recording import GRID_ROWS, PAUSED, SavingConfig, SupersededError
 from trainables._simulated import simulate_trial
 from trainables._teachers import (
     Teacher,
@@ -46,11 +48,8 @@ from trainables._teachers import (
     teacher_recipe,
 )
 from trainables._trials import (
-    GRID_ROWS,
-    PAUSED,
-    SavingConfig,
-    SupersededError,
     run_benchmark,
+    run_cohort,
     run_objective,
     run_trial,
     student_size,
@@ -66,6 +65,7 @@ from trainables._yardsticks import (
 __all__ = [
     "BUDGET",
     "GRID_ROWS",
+    "MEMBERS",
     "PAUSED",
     "SEARCH_OBJECTIVES",
     "STORAGE",
@@ -109,6 +109,7 @@ __all__ = [
     "recorded_curves",
     "requested_resources",
     "run_benchmark",
+    "run_cohort",
     "run_objective",
     "run_trial",
     "save_kept",

@@ -1,6 +1,6 @@
 """What Ray runs: thin wrappers that hand a trial's numbers to the search."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from dfkd_tune.errors import (
 )
 from dfkd_tune.records import EpochRecord, RunFolder
 from trainables._machine import limit_gpu_memory
+from trainables._recording import SavingConfig, SupersededError, note_hang
 from trainables._teachers import TeacherConfig, prepare_teacher
-from trainables._trials import SavingConfig, SupersededError, note_hang, run_trial
+from trainables._trials import run_cohort, run_trial
 from trainables._watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ WORST_VALUE = 0.0
 
 UNSETTLED = "unsettled"
 """Key in what a trial reports: it is not over, and goes on later."""
+
+MEMBERS = "members"
+"""Key in what a cohort reports: a list of what each of its trials would report alone, with its
+name as `trial`. Ray makes keys of paths of what is nested in mappings, not in lists."""
 
 STORAGE = "storage"
 """Key in what a trial reports: why nothing can be recorded any more; empty while all is well."""
@@ -82,10 +87,11 @@ def requested_resources(config: dict[str, Any]) -> "PlacementGroupFactory":
 
 
 def distil_trial(config: dict[str, Any]) -> None:
-    """Run one trial inside Ray Tune.
+    """Run one trial, or a cohort, inside Ray Tune.
 
     Args:
-        config: `run`: path of the run folder; `trial`: name; `session`: id; `saving`: mapping;
+        config: `run`: path of the run folder; `trial`: name; `others`: names of those that train
+            in the same process and share its images; `session`: id; `saving`: mapping;
             `until_epoch`: after which it pauses, None where it trains to its end;
             `hang_after`: seconds in which an epoch must end, None for the watchdog's own;
             `gpu_memory`: the part of its GPU's memory that it may reserve, 0 without a GPU;
@@ -94,6 +100,9 @@ def distil_trial(config: dict[str, Any]) -> None:
     # Ray reads its environment when first imported: not before a search has prepared that.
     from ray import tune
 
+    if config["others"]:
+        _distil_cohort(config)
+        return
     run = RunFolder(Path(config["run"]), patient=True)
     last: dict[str, Any] = {
         BUDGET: 0,
@@ -139,5 +148,43 @@ def distil_trial(config: dict[str, Any]) -> None:
         tune.report(last)
     except CannotRecordError as error:
         tune.report({**last, UNSETTLED: True, STORAGE: str(error)})
+    except SupersededError:
+        return
+
+
+def _distil_cohort(config: dict[str, Any]) -> None:
+    """Run several trials in this process; how each ends is in its folder."""
+    from ray import tune
+
+    run = RunFolder(Path(config["run"]), patient=True)
+    names = [config["trial"], *config["others"]]
+    last: dict[str, Any] = {BUDGET: 0, VALUE: WORST_VALUE, UNSETTLED: False, STORAGE: ""}
+
+    def on_epochs(records: Mapping[str, EpochRecord]) -> None:
+        watchdog.epoch_ended()
+        members: list[dict[str, Any]] = [
+            {"trial": name, BUDGET: record.student_steps, VALUE: record.value}
+            for name, record in records.items()
+            if record.value is not None and record.student_steps > 0
+        ]
+        if members:
+            last[BUDGET] = max(member[BUDGET] for member in members)
+            last[VALUE] = max(member[VALUE] for member in members)
+            tune.report({**last, MEMBERS: members})
+
+    limit_gpu_memory(config["gpu_memory"])
+    note_hang(run, config["trial"], config["session"])
+    watchdog = Watchdog(run.trial_folder(config["trial"]).hang_file, config["hang_after"])
+    try:
+        with watchdog:
+            run_cohort(
+                run,
+                names,
+                session=config["session"],
+                saving=SavingConfig(**config["saving"]),
+                on_epochs=on_epochs,
+            )
+    except CannotRecordError as error:
+        tune.report({**last, MEMBERS: [], UNSETTLED: True, STORAGE: str(error)})
     except SupersededError:
         return

@@ -6,7 +6,7 @@ from dfkd_tune.checkpoints import CheckpointStore
 from dfkd_tune.distillation import DistillationConfig, configuration_hash
 from dfkd_tune.records import EpochRecord, RunFolder, Seconds, append_record, now
 from trainables._curves import RecordedCurve
-from trainables._trials import PAUSED, SupersededError
+from trainables._recording import PAUSED, SupersededError
 
 
 def simulate_trial(

@@ -1,7 +1,7 @@
 """The data-free loop: a teacher in, a student out. It knows no Ray and no data."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -77,6 +77,7 @@ def distil_together(
     evaluate_every: int = 1,
     report: Callable[[int, Progress], None] = lambda _index, _progress: None,
     left: Callable[[int, Exception], None] = lambda _index, _error: None,
+    stopped: Callable[[], Collection[int]] = lambda: (),
     restore: Sequence[State] | None = None,
     teacher_stages: tuple[str, ...] = (),
 ) -> list[nn.Module]:
@@ -94,6 +95,7 @@ def distil_together(
         evaluate_every: as for `distil`.
         report: told after each epoch of each student, by its index; may raise to end that one.
         left: told of a student that an error has ended; may raise to end them all.
+        stopped: asked after each epoch of all which students are to train no further.
         restore: states of earlier runs, one of each student, all after the same epoch.
         teacher_stages: as for `distil`.
 
@@ -120,7 +122,7 @@ def distil_together(
     try:
         if restore is not None:
             run.load(restore)
-        _train(run, evaluate, evaluate_every, report)
+        _train(run, evaluate, evaluate_every, report, stopped)
         return [taps.network.eval() for taps in run.taps]
     finally:
         run.close()
@@ -131,6 +133,7 @@ def _train(
     evaluate: Evaluate | None,
     evaluate_every: int,
     report: Callable[[int, Progress], None],
+    stopped: Callable[[], Collection[int]] = lambda: (),
 ) -> None:
     """Train what is left of the budget, while any student is left."""
     began = time.perf_counter()
@@ -163,6 +166,8 @@ def _train(
                 seconds = _seconds(run, member, len(looked), own[member.index] + shared)
                 report(member.index, _progress(run, member, stage, signs, validation, seconds))
                 member.watch.check(signs, run.epoch)
+        gone = stopped()
+        run.members = [member for member in run.members if member.index not in gone]
 
 
 def _seconds(run: Distillation, member: Member, sharing: int, total: float) -> dict[str, float]:

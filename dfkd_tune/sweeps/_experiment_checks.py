@@ -177,6 +177,11 @@ def _population_problems(
     search, every = experiment.search, experiment.saving.evaluate_every
     scheduler = search.scheduler
     problems = []
+    if experiment.resources.cohort > 1:
+        problems.append(
+            "resources.cohort: pbt compares trials that pause, each in a process of its own; take "
+            "it out, or give another search.scheduler.name"
+        )
     if search.sampler == "grid":
         problems.append(
             "search.sampler: a grid tries its combinations, and pbt changes them on the way; give "

@@ -154,6 +154,12 @@ class ResourcesConfig(_Section):
         default="auto", description="0, a fraction, or a whole number; auto: 1 where there is one"
     )
     max_concurrent: int | None = Field(default=None, ge=1, description="as many as fit, by default")
+    cohort: int = Field(
+        default=1,
+        ge=1,
+        description="trials that one process trains at once, where they share all but the "
+        "student's side: images are made, and the teacher asked, once for all of them",
+    )
     retries: int = Field(default=1, ge=0, description="of a trial whose process dies or hangs")
     hang_after: str = Field(
         default="auto",

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from dfkd_tune.records import RunFolder, TrialFolder, TrialState
-from trainables import BUDGET, PAUSED, VALUE
+from dfkd_tune.records import FINAL_STATES, RunFolder, TrialFolder, TrialState
+from dfkd_tune.sweeps._scheduler import members
+from trainables import BUDGET, MEMBERS, PAUSED, VALUE
 
 PLAIN_INTERVAL_SECONDS = 20.0
 VALUE_TITLE = "value"
@@ -224,28 +225,46 @@ class ProgressCallback(tune.Callback):
     @override
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Count a trial that begins or goes on."""
-        self.progress.states[trial.config["trial"]] = "running"
-        self.progress.note_parent(self.run.trial_folder(trial.config["trial"]))
+        for name in members(trial.config):
+            folder = self.run.trial_folder(name)
+            # Of a cohort that goes on, some may have ended.
+            if folder.status().state not in FINAL_STATES:
+                self.progress.states[name] = "running"
+            self.progress.note_parent(folder)
 
     @override
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Note a trial's newest value."""
-        name = trial.config["trial"]
-        self.progress.steps[name] = result[BUDGET]
-        self.progress.values[name] = result[VALUE]
+        """Note a trial's newest value; of a cohort, say which have ended."""
+        for own in result.get(MEMBERS, [{**result, "trial": trial.config["trial"]}]):
+            self.progress.steps[own["trial"]] = own[BUDGET]
+            self.progress.values[own["trial"]] = own[VALUE]
+        if MEMBERS in result:
+            self._members_ended(trial)
         self._plain_line()
+
+    def _members_ended(self, trial: Any) -> None:
+        for name in members(trial.config):
+            ended = self.run.trial_folder(name).status().state in FINAL_STATES
+            if ended and self.progress.states.get(name) not in FINAL_STATES:
+                self._ended(name)
 
     @override
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say how a trial ended."""
-        self._ended(trial.config["trial"])
+        self._trial_ended(trial)
 
     @override
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that a trial failed for good."""
-        self._ended(trial.config["trial"])
+        self._trial_ended(trial)
+
+    def _trial_ended(self, trial: Any) -> None:
+        if trial.config["others"]:
+            self._members_ended(trial)
+        else:
+            self._ended(trial.config["trial"])
 
     @override
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:

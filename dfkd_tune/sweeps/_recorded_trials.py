@@ -2,13 +2,13 @@
 
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 from typing_extensions import override
 
-from dfkd_tune.distillation import DistillationConfig
+from dfkd_tune.distillation import DistillationConfig, shared_part
 from dfkd_tune.errors import OutOfGpuMemoryError
 from dfkd_tune.records import (
     FINAL_STATES,
@@ -27,7 +27,7 @@ from dfkd_tune.sweeps._experiment_config import SchedulerName
 from dfkd_tune.sweeps._gpu_share import memory_limit
 from dfkd_tune.sweeps._machine import Allotment, larger_share
 from dfkd_tune.sweeps._scheduler import STOPPED_BY
-from trainables import UNSETTLED, VALUE, hung, student_size, worker_died
+from trainables import MEMBERS, UNSETTLED, VALUE, hung, student_size, worker_died
 
 
 class RecordedTrials(Searcher):
@@ -56,6 +56,7 @@ class RecordedTrials(Searcher):
         self.session = session
         self.allotment = allotment
         self.larger = larger
+        self.cohort = resolved.experiment.resources.cohort
         short = short_of_memory(run) if larger_share(allotment) or larger else []
         self.waiting = deque(
             folder.name
@@ -64,7 +65,12 @@ class RecordedTrials(Searcher):
         )
         numbers = [folder.trial().number for folder in run.trial_folders()]
         self.next_number = max(numbers, default=-1) + 1
-        self.names: dict[str, str] = {}
+        # Of each of Ray's trials: those that its process still trains.
+        self.names: dict[str, list[str]] = {}
+        # Recorded, but of other images than the cohort for which they were proposed.
+        self.held: deque[str] = deque()
+        # Once a cohort has failed, its trials are tried alone.
+        self.alone: deque[str] = deque()
         self.sizes: dict[str, NetworkSize] = {}
         for folder in run.trial_folders():
             trial = folder.trial()
@@ -85,32 +91,62 @@ class RecordedTrials(Searcher):
     @override
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Give the next trial: an unfinished one, else a new one."""
-        if self.waiting:
-            name: str | None = self.waiting.popleft()
-            self.run.trial_folder(str(name)).set_status("running", reason="waiting to go on")
-        else:
-            name = None if self.larger else self.propose()
-        if name is None:
+        names = [self.alone.popleft()] if self.alone else self._next_cohort()
+        if not names:
             # Once told that there is no more, Ray never asks again: a trial that still runs may
             # come back, if its node is lost. The signal is Ray's own, outside its declared type.
             return None if self.names else Searcher.FINISHED  # type: ignore[return-value]
-        self.names[trial_id] = name
+        name = names[0]
+        self.names[trial_id] = names.copy()
         self.lost |= lost_nodes()
         self.lost_before[trial_id] = self.lost
         hang_after = self.resolved.experiment.resources.hang_after
         student = self.run.trial_folder(name).trial().configuration["student"]
         gpus = self.allotment.gpus_of(student["architecture"], student["width"])
+        if gpus < 1:
+            # Each trial of a cohort has a student of its own there.
+            gpus = min(1.0, gpus * len(names))
         return {
             "resources": {"CPU": self.allotment.cpus, **({"GPU": gpus} if gpus else {})},
             "gpu_memory": memory_limit(gpus, self.allotment.measured),
             "run": str(self.run.path),
             "trial": name,
+            "others": tuple(names[1:]),
             "session": self.session,
             "saving": self.resolved.experiment.saving.model_dump(),
             "until_epoch": None,
             "hang_after": None if hang_after == "auto" else seconds(hang_after),
             "larger_share": not self.larger and 0 < gpus < 1,
         }
+
+    def _next(self) -> str | None:
+        """The next trial: one that was held back, an unfinished one, else a new one."""
+        if self.held:
+            return self.held.popleft()
+        if self.waiting:
+            name = self.waiting.popleft()
+            self.run.trial_folder(name).set_status("running", reason="waiting to go on")
+            return name
+        return None if self.larger else self.propose()
+
+    def _next_cohort(self) -> list[str]:
+        """The next trials that one process trains: as many as may, while they share images."""
+        names: list[str] = []
+        while len(names) < self.cohort:
+            name = self._next()
+            if name is None:
+                break
+            if names and not self._together(names[0], name):
+                self.held.appendleft(name)
+                break
+            names.append(name)
+        return names
+
+    def _together(self, *names: str) -> bool:
+        """Whether trials share their images, so that one process can train them."""
+        configurations = [self.run.trial_folder(name).trial().configuration for name in names]
+        parts = {shared_part(DistillationConfig.model_validate(each)) for each in configurations}
+        return len(parts) == 1 and None not in parts
 
     def record(
         self,
@@ -154,12 +190,16 @@ class RecordedTrials(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Settle an ended trial in the records."""
-        name = self.names.pop(trial_id, None)
-        if name is None:
+        names = self.names.pop(trial_id, None)
+        if names is None:
             return
         lost_before = self.lost_before.pop(trial_id)
         if not error and (result or {}).get(UNSETTLED):
             return
+        if MEMBERS in (result or {}) or len(names) > 1:
+            self._settle_cohort(names, lost=error and self._lost_a_node_since(lost_before))
+            return
+        (name,) = names
         folder = self.run.trial_folder(name)
         if error and self._lost_a_node_since(lost_before):
             folder.set_status("running", reason="a node was lost; waiting to go on")
@@ -167,6 +207,29 @@ class RecordedTrials(Searcher):
             return
         settle(folder, self.resolved.experiment.search.scheduler.name, error=error)
         self.hear(folder)
+
+    def _settle_cohort(self, names: Sequence[str], *, lost: bool) -> None:
+        """Settle what a cohort's process left: trials that have ended, and others to be tried."""
+        for name in names:
+            folder = self.run.trial_folder(name)
+            if folder.status().state in FINAL_STATES:
+                self.hear(folder)
+            elif lost:
+                folder.set_status("running", reason="a node was lost; waiting to go on")
+                self.waiting.append(name)
+            else:
+                # It may have failed by another's fault.
+                folder.set_status("running", reason="its cohort failed; tried again alone")
+                self.alone.append(name)
+
+    def stop_member(self, name: str) -> None:
+        """Settle a trial of a cohort that the scheduler has stopped, or that has ended."""
+        for names in self.names.values():
+            if name in names:
+                names.remove(name)
+                folder = self.run.trial_folder(name)
+                settle(folder, self.resolved.experiment.search.scheduler.name)
+                self.hear(folder)
 
     def _lost_a_node_since(self, before: frozenset[str]) -> bool:
         """Whether the cluster has lost a node since a trial was handed out.

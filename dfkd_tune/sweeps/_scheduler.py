@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from typing_extensions import override
 from dfkd_tune.records import FINAL_STATES, RunFolder
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
 from dfkd_tune.sweeps._experiment_config import SchedulerName
-from trainables import BUDGET, UNSETTLED, VALUE
+from trainables import BUDGET, MEMBERS, UNSETTLED, VALUE
 
 BRACKETS = 3
 """Of HyperBand: as many starting budgets."""
@@ -46,16 +47,30 @@ def _named(trial: Any) -> Any:
     return _Named(trial.config["trial"])
 
 
+def members(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The trials that a process trains, by name: one, or a cohort."""
+    return (config["trial"], *config.get("others", ()))
+
+
 class RecordedScheduler(TrialScheduler):
     """A scheduler of Ray's that knows trials by name and can be told the past.
 
-    It stands before Ray's own class among the parents of a scheduler.
+    It stands before Ray's own class among the parents of a scheduler. Of a cohort, which Ray takes
+    for one trial, it decides for each trial by itself.
     """
+
+    stop_member: Callable[[str], None] = staticmethod(lambda _name: None)
+    """Stops a trial of a cohort whose process goes on with the others."""
 
     @override
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial joins."""
-        super().on_trial_add(tune_controller, _named(trial))
+        """A trial joins, or those of a cohort."""
+        for name in members(trial.config):
+            self.member_added(tune_controller, name)
+
+    def member_added(self, tune_controller: Any, name: str) -> None:
+        """One trial joins."""
+        super().on_trial_add(tune_controller, _Named(name))  # type: ignore[arg-type]
 
     @override
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -63,20 +78,31 @@ class RecordedScheduler(TrialScheduler):
         if result.get(UNSETTLED):
             # It only says that it cannot go on now.
             return TrialScheduler.CONTINUE
-        decision: str = super().on_trial_result(tune_controller, _named(trial), result)
-        return decision
+        if MEMBERS not in result:
+            decision: str = super().on_trial_result(tune_controller, _named(trial), result)
+            return decision
+        for own in result[MEMBERS]:
+            member: Any = _Named(own["trial"])
+            if super().on_trial_result(tune_controller, member, own) == TrialScheduler.STOP:
+                self.stop_member(own["trial"])
+        # The process ends by itself once it has no trial left.
+        return TrialScheduler.CONTINUE
 
     @override
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """A trial has ended; one that goes on later has not."""
         if result.get(UNSETTLED):
             return
-        super().on_trial_complete(tune_controller, _named(trial), result)
+        # What a cohort reported last is of those that trained to their end.
+        for own in result.get(MEMBERS, [{**result, "trial": trial.config["trial"]}]):
+            member: Any = _Named(own["trial"])
+            super().on_trial_complete(tune_controller, member, own)
 
     @override
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """A trial is taken away."""
-        super().on_trial_remove(tune_controller, _named(trial))
+        """A trial is taken away, or those of a cohort."""
+        for name in members(trial.config):
+            super().on_trial_remove(tune_controller, _Named(name))  # type: ignore[arg-type]
 
     def replay(self, run: RunFolder) -> list[str]:
         """Tell the scheduler every recorded result again, in the order in which they came.
@@ -120,14 +146,14 @@ class RecordedAsha(RecordedScheduler, ASHAScheduler):
     """
 
     @override
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+    def member_added(self, tune_controller: Any, name: str) -> None:
         """A trial joins a bracket, the same one at every start."""
         # Ray draws the bracket from NumPy's global state.
         before = np.random.get_state()
-        digest = hashlib.sha256(trial.config["trial"].encode()).digest()
+        digest = hashlib.sha256(name.encode()).digest()
         np.random.seed(int.from_bytes(digest[:4], "big"))
         try:
-            super().on_trial_add(tune_controller, trial)
+            super().member_added(tune_controller, name)
         finally:
             np.random.set_state(before)
 
@@ -141,8 +167,9 @@ class RecordedMedian(RecordedScheduler, MedianStoppingRule):
     @override
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A trial reports; one that was to stop, and reports once more, is to stop still."""
-        # Ray's own takes a second word of such a trial for an error.
-        if _named(trial) in self._stopped_trials:
+        # Ray's own takes a second word of such a trial for an error. A stopped one of a cohort has
+        # left before the next epoch.
+        if MEMBERS not in result and _named(trial) in self._stopped_trials:
             return TrialScheduler.STOP
         return super().on_trial_result(tune_controller, trial, result)
 

@@ -89,6 +89,8 @@ def simulate_search(
         PopulationSearch if resolved.experiment.search.scheduler.name == "pbt" else RecordedSearch
     )
     search = kind(run, resolved, SESSION, allotment)
+    # Of recorded curves, each has its own seconds.
+    search.cohort = 1
     epochs = resolved.base.schedule.total_epochs
     clock = _Clock(run, search, make_scheduler(resolved), model, epochs)
     clock.fill(0.0, workers)

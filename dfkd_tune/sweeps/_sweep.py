@@ -377,6 +377,8 @@ def _tune(work: _Work, allotment: Allotment, until: "Until", *, larger: bool = F
             search = PopulationSearch(run, resolved, work.session, allotment)
         else:
             search = RecordedSearch(run, resolved, work.session, allotment, larger=larger)
+        if isinstance(scheduler, RecordedScheduler):
+            scheduler.stop_member = search.stop_member
     progress = SweepProgress.of(
         run,
         max(work.trials, len(run.founders())),
