@@ -1,6 +1,6 @@
 """What runs: a trial, a teacher, and the thin wrappers through which Ray runs them."""
 
-from trainables._audit import Audit, AuditConfig, copy_audit, prepare_audit
+from trainables._audit import Audit, AuditConfig, copy_audit, load_audit, prepare_audit
 from trainables._curves import (
     CurveModel,
     RecordedCurve,
@@ -97,6 +97,7 @@ __all__ = [
     "distil_trial",
     "distillation_loss",
     "hung",
+    "load_audit",
     "load_kept",
     "load_network",
     "measure_needs",

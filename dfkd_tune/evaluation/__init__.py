@@ -1,5 +1,6 @@
 """Scores of teachers and students on images that the caller owns."""
 
+from dfkd_tune.evaluation._classes import class_results
 from dfkd_tune.evaluation._scores import (
     class_entropy,
     fidelity_scores,
@@ -14,6 +15,7 @@ from dfkd_tune.evaluation._scores import (
 
 __all__ = [
     "class_entropy",
+    "class_results",
     "fidelity_scores",
     "held_out_agreement",
     "paired_outcome",

@@ -36,6 +36,7 @@ Accuracies are fractions in [0, 1]; relative accuracies are percent; times are U
 """
 
 from dfkd_tune.records._audit import AuditCard
+from dfkd_tune.records._classes import ClassImages, ClassResults, Confusion
 from dfkd_tune.records._gpu_share import GpuShareRecord, StudentNeed, Throughput
 from dfkd_tune.records._pareto import (
     COST_WORDS,
@@ -87,7 +88,10 @@ __all__ = [
     "LOST_STATES",
     "SCHEMA_VERSION",
     "AuditCard",
+    "ClassImages",
+    "ClassResults",
     "ComparisonRecord",
+    "Confusion",
     "CostName",
     "EpochRecord",
     "ErrorRecord",

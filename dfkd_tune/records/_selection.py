@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from dfkd_tune.records._classes import ClassResults
 from dfkd_tune.records._pareto import ParetoSet
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 
@@ -75,6 +76,9 @@ class SelectionRecord(Record):
     test: TestOutcome | None = Field(default=None, description="None where there are no labels")
     held_out: HeldOutAgreement | None = Field(
         default=None, description="on unlabelled images that the choice has not seen"
+    )
+    classes: ClassResults | None = Field(
+        default=None, description="class by class, on the same look; None in older runs"
     )
     test_evaluations: int = Field(description="how many students of this run met the test split")
     session: str

@@ -5,16 +5,23 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfkd_tune.benchmarks import Benchmark
 from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.distillation import DistillationConfig
 from dfkd_tune.errors import RunFolderError
-from dfkd_tune.evaluation import held_out_agreement, paired_outcome, predict_stored
+from dfkd_tune.evaluation import (
+    class_results,
+    held_out_agreement,
+    paired_outcome,
+    predict_logits,
+    predict_stored,
+)
 from dfkd_tune.records import (
     COST_WORDS,
     FEWEST_TRIALS,
+    ClassResults,
     CostName,
     HeldOutAgreement,
     ParetoPoint,
@@ -34,6 +41,7 @@ from dfkd_tune.sweeps._preparation import best_device
 from trainables import (
     SearchObjective,
     card_network,
+    load_audit,
     load_network,
     run_objective,
     score_on_pool,
@@ -196,9 +204,9 @@ def select(
     """Choose a trial, measure it on the images kept apart, and record both.
 
     With labels these are the test split, for student and teacher; with unlabelled images their
-    second half, for the agreement of both; without images there is nothing to measure. A student
-    that met them before is not measured again. Under test_peeking every trial has met the test
-    split, and all are counted.
+    second half, for the agreement of both; without images there is only the audit set, class by
+    class. A student that met them before is not measured again. Under test_peeking every trial
+    has met the test split, and all are counted.
 
     Raises:
         RunFolderError: if no trial is complete.
@@ -214,10 +222,13 @@ def select(
     if before is not None and before.student_sha256 == student_sha256:
         if before.trial == folder.name and before.candidates == candidates:
             return before
-        test, held_out, evaluations = before.test, before.held_out, before.test_evaluations
+        test, held_out, classes = before.test, before.held_out, before.classes
+        evaluations = before.test_evaluations
     else:
         teacher = _teacher_answers(run, benchmark)
-        test, held_out = _measure(folder, benchmark, teacher)
+        test, held_out, classes = _measure(folder, benchmark, teacher)
+        if benchmark.data == "none":
+            classes = _classes_on_audit(run, folder, benchmark)
         evaluations = 0 if before is None else before.test_evaluations
         evaluations += 0 if benchmark.data == "none" else 1
     score = card.scores.get("validation")
@@ -239,6 +250,7 @@ def select(
         student_sha256=student_sha256,
         test=test,
         held_out=held_out,
+        classes=classes,
         test_evaluations=evaluations,
         session=session,
         time=now(),
@@ -312,7 +324,7 @@ def measure_all(run: RunFolder, benchmark: Benchmark, console: Console) -> None:
     teacher = _teacher_answers(run, benchmark)
     with epoch_progress(console) as show:
         for done, folder in enumerate(folders, start=1):
-            test, _ = _measure(folder, benchmark, teacher)
+            test, _, _ = _measure(folder, benchmark, teacher)
             if test is not None:
                 write_record(folder.test_file, test)
             text = f"measuring the students on the test split, {done} of {len(folders)}"
@@ -330,12 +342,39 @@ def _teacher_answers(run: RunFolder, benchmark: Benchmark) -> Tensor | None:
 
 def _measure(
     folder: TrialFolder, benchmark: Benchmark, teacher: Tensor | None
-) -> tuple[TestOutcome | None, HeldOutAgreement | None]:
+) -> tuple[TestOutcome | None, HeldOutAgreement | None, ClassResults | None]:
     if teacher is None:
-        return None, None
-    config = DistillationConfig.model_validate(folder.trial().configuration)
-    network = load_network(config.student, benchmark.inputs, folder.student_weights)
-    student = predict_stored(network, benchmark.images("test"), benchmark.inputs)
+        return None, None, None
+    student = predict_stored(
+        _student(folder, benchmark), benchmark.images("test"), benchmark.inputs
+    )
+    names = benchmark.class_names
     if benchmark.data == "labelled":
-        return paired_outcome(student, teacher, benchmark.load("test").labels), None
-    return None, held_out_agreement(student, teacher)
+        labels = benchmark.load("test").labels
+        classes = class_results(student, teacher, labels, names, "test")
+        return paired_outcome(student, teacher, labels), None, classes
+    classes = class_results(student, teacher, None, names, "held_out")
+    return None, held_out_agreement(student, teacher), classes
+
+
+def _student(folder: TrialFolder, benchmark: Benchmark) -> nn.Module:
+    config = DistillationConfig.model_validate(folder.trial().configuration)
+    return load_network(config.student, benchmark.inputs, folder.student_weights)
+
+
+def _classes_on_audit(
+    run: RunFolder, folder: TrialFolder, benchmark: Benchmark
+) -> ClassResults | None:
+    """Class by class on the audit set; None where the run has none."""
+    card = run.teacher_card()
+    if card is None or not run.audit_images.is_file():
+        return None
+    images = load_audit(run.audit_images)
+    teacher = load_network(card_network(card), benchmark.inputs, run.teacher_weights)
+    return class_results(
+        predict_logits(_student(folder, benchmark), images),
+        predict_logits(teacher, images),
+        None,
+        benchmark.class_names,
+        "audit",
+    )

@@ -8,6 +8,7 @@ import torch
 from complete_trials import INPUTS, add_complete_trial, network
 from rich.console import Console
 from run_folders import add_epochs, empty_run
+from safetensors.torch import save
 
 from dfkd_tune.benchmarks import (
     Benchmark,
@@ -16,7 +17,15 @@ from dfkd_tune.benchmarks import (
     open_benchmark,
 )
 from dfkd_tune.classifiers import file_sha256, save_weights
-from dfkd_tune.records import RunFolder, TeacherCard, TrialFolder, now, write_json, write_record
+from dfkd_tune.records import (
+    RunFolder,
+    TeacherCard,
+    TrialFolder,
+    now,
+    write_bytes_atomically,
+    write_json,
+    write_record,
+)
 from dfkd_tune.sweeps._selection import best_complete_trial, ensure_pool, select
 from trainables import SEARCH_OBJECTIVES
 
@@ -155,6 +164,51 @@ def test_a_search_that_peeks_counts_every_trial_that_met_the_test_split(run: Run
     assert record.trial == "t0000"
     assert record.test_evaluations == 2
     assert "test split" in record.rule
+
+
+def test_classes_are_counted_on_the_one_look(run: RunFolder) -> None:
+    write_json(run.experiment_file, {"search": {"objective": "val_real"}})
+    digits = get_benchmark("digits")
+    add(run, 0.3, value=0.7)
+    record = select(run, digits, SEARCH_OBJECTIVES["val_real"], "s")
+    found, test = record.classes, record.test
+    assert found is not None
+    assert test is not None
+    labels = digits.load("test").labels
+    assert (found.where, found.names) == ("test", tuple("0123456789"))
+    assert found.images == tuple(int((labels == label).sum()) for label in range(10))
+    assert sum(found.student) == test.both_correct + test.student_only
+    assert found.teacher is not None
+    assert sum(found.teacher) == test.both_correct + test.teacher_only
+    assert run.selection() == record
+
+    # Another trial, the same choice: nothing is measured again, and what was counted stays.
+    add(run, 0.5, value=0.6)
+    second = select(run, digits, SEARCH_OBJECTIVES["val_real"], "s")
+    assert (second.candidates, second.classes, second.test_evaluations) == (2, found, 1)
+    # A look from before classes were counted is not made again for them.
+    write_record(run.selection_file, second.model_copy(update={"classes": None}))
+    add(run, 0.5, value=0.5)
+    third = select(run, digits, SEARCH_OBJECTIVES["val_real"], "s")
+    assert (third.candidates, third.classes, third.test_evaluations) == (3, None, 1)
+
+
+def test_without_images_classes_are_counted_on_the_audit_set(
+    run: RunFolder, benchmark: Benchmark
+) -> None:
+    add(run, 0.3, value=0.7)
+    assert select(run, benchmark, SEARCH_OBJECTIVES["data_free"], "s").classes is None
+    images = torch.randn(40, *INPUTS.shape, generator=torch.Generator().manual_seed(3))
+    write_bytes_atomically(run.audit_images, save({"images": images}))
+    run.selection_file.unlink()
+    record = select(run, benchmark, SEARCH_OBJECTIVES["data_free"], "s")
+    found = record.classes
+    assert found is not None
+    assert (found.where, found.teacher, record.test_evaluations) == ("audit", None, 0)
+    wanted = network(TEACHER)(images).argmax(1)
+    same = near(0.3, 0)(images).argmax(1) == wanted
+    assert found.images == tuple(int((wanted == label).sum()) for label in range(10))
+    assert found.student == tuple(int(same[wanted == label].sum()) for label in range(10))
 
 
 def weigh(run: RunFolder, objective: str, against: str) -> None:
