@@ -31,6 +31,7 @@ from trainables._ray import (
     train_teacher,
 )
 from trainables._recording import GRID_ROWS, PAUSED, SavingConfig, SupersededError
+from trainables._selected import DUPLICATE_DISTANCE, look_at_selected
 from trainables._simulated import simulate_trial
 from trainables._teachers import (
     Teacher,
@@ -64,6 +65,7 @@ from trainables._yardsticks import (
 
 __all__ = [
     "BUDGET",
+    "DUPLICATE_DISTANCE",
     "GRID_ROWS",
     "MEMBERS",
     "PAUSED",
@@ -100,6 +102,7 @@ __all__ = [
     "load_audit",
     "load_kept",
     "load_network",
+    "look_at_selected",
     "measure_needs",
     "measure_throughput",
     "prepare_audit",

@@ -53,13 +53,18 @@ def _predict(
     prepare: Callable[[Tensor], Tensor],
 ) -> Tensor:
     device = next(network.parameters()).device
-    # About 4 million positions at a time, so that 224 pixels fit into memory too.
-    size = batch_size or max(16, min(1024, 2**22 // (images.shape[2] * images.shape[3])))
+    size = batch_size or usual_batch(images)
     with evaluation_mode(network), torch.no_grad():
         parts = [
             network(prepare(part.to(device))).float().cpu() for part in torch.split(images, size)
         ]
     return torch.cat(parts)
+
+
+def usual_batch(images: Tensor) -> int:
+    """How many images `(N, C, H, W)` to classify at a time."""
+    # About 4 million positions, so that 224 pixels fit into memory too.
+    return max(16, min(1024, 2**22 // (images.shape[2] * images.shape[3])))
 
 
 def split_score(logits: Tensor, labels: Tensor) -> SplitScore:

@@ -24,6 +24,8 @@
   gpu_share.json           GpuShareRecord, where it was measured how many trials share a GPU
   pool.json                PoolRecord, after a search of three complete trials or more
   selection.json           SelectionRecord: the trial chosen on validation, its test numbers
+  selected/images.json     SelectedImagesRecord: images and attention of the selected trial
+  selected/*.png           the pictures that it names
   yardsticks.json          YardsticksRecord, where they were measured
   report/                  report.html, trials.csv, curves.csv, summary.json, best_config.json
   ray/                     Ray's scratch; never read back
@@ -53,6 +55,13 @@ from dfkd_tune.records._reading import read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, RunState, SessionRecord
 from dfkd_tune.records._run_folder import RunFolder
+from dfkd_tune.records._selected_images import (
+    AttentionImage,
+    AttentionRecord,
+    ClosestPair,
+    DuplicateMeasure,
+    SelectedImagesRecord,
+)
 from dfkd_tune.records._selection import HeldOutAgreement, SelectionRecord, TestOutcome
 from dfkd_tune.records._teacher import SplitScore, TeacherCard
 from dfkd_tune.records._trial import (
@@ -87,12 +96,16 @@ __all__ = [
     "FINAL_STATES",
     "LOST_STATES",
     "SCHEMA_VERSION",
+    "AttentionImage",
+    "AttentionRecord",
     "AuditCard",
     "ClassImages",
     "ClassResults",
+    "ClosestPair",
     "ComparisonRecord",
     "Confusion",
     "CostName",
+    "DuplicateMeasure",
     "EpochRecord",
     "ErrorRecord",
     "GpuShareRecord",
@@ -108,6 +121,7 @@ __all__ = [
     "RunRecord",
     "RunState",
     "Seconds",
+    "SelectedImagesRecord",
     "SelectionRecord",
     "SessionRecord",
     "SplitScore",

@@ -12,6 +12,7 @@ from dfkd_tune.records._population import ComparisonRecord
 from dfkd_tune.records._reading import read_content, read_lines, read_record
 from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, SessionRecord
+from dfkd_tune.records._selected_images import SelectedImagesRecord
 from dfkd_tune.records._selection import SelectionRecord
 from dfkd_tune.records._teacher import TeacherCard
 from dfkd_tune.records._trial_folder import TrialFolder
@@ -52,6 +53,8 @@ class RunFolder:
         self.population_file = path / "population.jsonl"
         self.pool_file = path / "pool.json"
         self.selection_file = path / "selection.json"
+        self.selected_path = path / "selected"
+        self.selected_images_file = self.selected_path / "images.json"
         self.yardsticks_file = path / "yardsticks.json"
         self.report_path = path / "report"
         self.ray_path = path / "ray"
@@ -121,6 +124,12 @@ class RunFolder:
         if not self.selection_file.exists():
             return None
         return read_record(self.selection_file, SelectionRecord)
+
+    def selected_images(self) -> SelectedImagesRecord | None:
+        """What the selected trial's images are like; None where that was not looked at."""
+        if not self.selected_images_file.exists():
+            return None
+        return read_record(self.selected_images_file, SelectedImagesRecord)
 
     def comparisons(self) -> list[ComparisonRecord]:
         """The comparisons of population based training, oldest first."""

@@ -37,6 +37,7 @@ from dfkd_tune.sweeps._preparation import (
     teacher_with_progress,
 )
 from dfkd_tune.sweeps._ray import ray_cluster
+from dfkd_tune.sweeps._selected_images import ensure_selected_images
 from dfkd_tune.sweeps._selection import (
     best_complete_trial,
     ensure_pool,
@@ -287,6 +288,7 @@ def _conclude(work: _Work, ending: Ending) -> SweepResult:
         else:
             ensure_pool(run, resolved.benchmark, work.console)
             select(run, resolved.benchmark, resolved.objective, work.session)
+        ensure_selected_images(run, resolved.benchmark, work.console)
         _drop_checkpoints(run)
         set_run_state(run, "complete", message)
     return SweepResult(

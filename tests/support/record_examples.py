@@ -3,6 +3,12 @@
 from typing import Any
 
 from dfkd_tune.records import (
+    AttentionImage,
+    AttentionRecord,
+    ClassResults,
+    ClosestPair,
+    Confusion,
+    DuplicateMeasure,
     EpochRecord,
     ErrorRecord,
     GpuShareRecord,
@@ -10,6 +16,7 @@ from dfkd_tune.records import (
     RestoreRecord,
     RunRecord,
     Seconds,
+    SelectedImagesRecord,
     SelectionRecord,
     SessionRecord,
     SplitScore,
@@ -75,6 +82,44 @@ CARD = TeacherCard(
     created=TIME,
 )
 OUTCOME = TestOutcome(images=10, both_correct=5, student_only=1, teacher_only=3, neither=1)
+CLASSES = ClassResults(
+    where="test",
+    names=("ä", "b"),
+    images=(4, 6),
+    student=(3, 3),
+    teacher=(4, 4),
+    confusions=(Confusion(true=1, predicted=0, student=3, teacher=2),),
+)
+ATTENTION = AttentionRecord(
+    file="attention_real.png",
+    width=100,
+    height=296,
+    teacher_stage="stage2",
+    teacher_size=(4, 4),
+    student_stage="stage1",
+    student_size=(8, 4),
+    images=(
+        AttentionImage(image=7, label=1, teacher=1, confidence=0.75, student=0, correlation=-0.5),
+        AttentionImage(image=9, teacher=0, confidence=0.5, student=0),
+    ),
+)
+SELECTED_IMAGES = SelectedImagesRecord(
+    trial="t0001",
+    student_sha256="x",
+    names=("ä", "b"),
+    balance=(1, 2),
+    class_entropy=0.5,
+    threshold=0.01,
+    duplicates=DuplicateMeasure(images=3, median=0.25, share=0.125),
+    real=DuplicateMeasure(images=3, median=0.5, share=0),
+    closest=ClosestPair(
+        file="closest_pair.png", width=198, height=100, images=(0, 2), distance=0.001
+    ),
+    attention=ATTENTION,
+    real_attention=ATTENTION,
+    seconds=1.5,
+    time=TIME,
+)
 SELECTION = SelectionRecord(
     trial="t0001",
     rule="best",
@@ -84,6 +129,7 @@ SELECTION = SelectionRecord(
     teacher_validation_accuracy=0.9,
     student_sha256="x",
     test=OUTCOME,
+    classes=CLASSES,
     test_evaluations=1,
     session="s",
     time=TIME,

@@ -86,6 +86,18 @@ def test_a_sweep_ends_with_a_selected_student(
     assert selection.validation["accuracy"] == best
     assert selection.test_evaluations == 1
     assert selection.test.images == 359
+    # Class by class, from the same look; and what its images are like.
+    assert sum(selection.classes.images) == 359
+    assert sum(selection.classes.student) == (
+        selection.test.both_correct + selection.test.student_only
+    )
+    seen = run.selected_images()
+    assert seen is not None
+    assert seen.student_sha256 == selection.student_sha256
+    assert seen.duplicates.images == sum(seen.balance) > 1
+    assert seen.real.images == seen.duplicates.images
+    pictures = {path.name: path.stat().st_mtime_ns for path in run.selected_path.iterdir()}
+    assert set(pictures) >= {seen.attention.file, seen.real_attention.file, seen.closest.file}
 
     # The same command once more: nothing is trained, nothing measured again.
     before = {p: p.stat().st_mtime_ns for p in run.trials_path.rglob("*") if p.is_file()}
@@ -94,7 +106,8 @@ def test_a_sweep_ends_with_a_selected_student(
     assert {p: p.stat().st_mtime_ns for p in run.trials_path.rglob("*") if p.is_file()} == before
     newer = run.selection()
     assert newer is not None
-    assert newer.test_evaluations == 1
+    assert newer == selection
+    assert {p.name: p.stat().st_mtime_ns for p in run.selected_path.iterdir()} == pictures
 
     # More trials, from the run folder alone: the history is kept, the new ones come on top.
     extended = experiment_of_run(run, trials=7)
