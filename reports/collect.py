@@ -17,6 +17,7 @@ from dfkd_tune.records import (
     PoolRecord,
     RunFolder,
     RunRecord,
+    SelectedImagesRecord,
     SelectionRecord,
     SessionRecord,
     StatusRecord,
@@ -104,6 +105,7 @@ class RunData:
         audit: the card of the audit set; None where the run has none.
         pool: how the students do on one another's images; None where that was not measured.
         yardsticks: what the student reaches with real images; None where it was not measured.
+        selected_images: what the selected trial's images are like; None where it is not known.
         problems: what could not be read, in words; without those of single trials.
     """
 
@@ -118,6 +120,7 @@ class RunData:
     audit: AuditCard | None = None
     pool: PoolRecord | None = None
     yardsticks: YardsticksRecord | None = None
+    selected_images: SelectedImagesRecord | None = None
     problems: tuple[str, ...] = ()
 
     def find_trial(self, name: str) -> TrialData | None:
@@ -151,6 +154,7 @@ def collect_run(path: Path) -> RunData:
         audit=_read(lambda: _audit_card(folder.audit_card_file), None, problems),
         pool=_read(folder.pool, None, problems),
         yardsticks=_read(folder.yardsticks, None, problems),
+        selected_images=_read(folder.selected_images, None, problems),
         problems=tuple(problems),
     )
 

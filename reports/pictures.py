@@ -15,6 +15,21 @@ HEADER_BYTES = 24
 
 
 @dataclass(frozen=True, kw_only=True)
+class Png:
+    """A picture.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        source: the file as a `data:` address.
+    """
+
+    width: int
+    height: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """One grid of synthetic images.
 
@@ -48,6 +63,14 @@ def pictures(trial: TrialData) -> tuple[Picture, ...]:
 
 
 def _picture(epoch: int, path: Path) -> Picture | None:
+    png = read_png(path)
+    if png is None:
+        return None
+    return Picture(epoch=epoch, width=png.width, height=png.height, source=png.source)
+
+
+def read_png(path: Path) -> Png | None:
+    """Read a PNG file; None where it is none, or larger than 3 MiB."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -56,4 +79,4 @@ def _picture(epoch: int, path: Path) -> Picture | None:
         return None
     width, height = struct.unpack(">II", content[16:HEADER_BYTES])
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return Picture(epoch=epoch, width=width, height=height, source=source)
+    return Png(width=width, height=height, source=source)

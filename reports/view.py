@@ -44,6 +44,7 @@ from reports.figures import (
     trade_off_figure,
     watch_figure,
 )
+from reports.fine import FineView, fine_figures, view_fine
 from reports.objectives import DATA_FREE_OBJECTIVE, LABEL_OBJECTIVE, ObjectiveWords, objective_words
 from reports.pictures import Picture, pictures
 
@@ -94,6 +95,7 @@ class RunView:
         failures: what went wrong.
         reproduction: how to do the best trial again.
         caveats: what limits the numbers.
+        fine: what is told of the selected trial in detail; None where none is selected.
         figures: by name.
     """
 
@@ -115,6 +117,7 @@ class RunView:
     failures: FailureReport
     reproduction: Reproduction
     caveats: tuple[str, ...]
+    fine: FineView | None
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
     @property
@@ -167,6 +170,8 @@ def view_run(run: RunData, anchor: str) -> RunView:
         figures.append(comparison_figure(comparison))
     if time:
         figures.append(time_figure(time))
+    fine = view_fine(run)
+    figures += fine_figures(fine)
     return RunView(
         anchor=anchor,
         data=run,
@@ -186,6 +191,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         failures=failure_report(run),
         reproduction=reproduction(run),
         caveats=caveats(run),
+        fine=fine,
         figures={figure.name: figure for figure in figures},
     )
 

@@ -8,6 +8,7 @@ same for text and grid. Shapes and dashes tell the roles apart without colour.
 from reports.figures.base import Figure
 from reports.figures.baseline import baseline_figure
 from reports.figures.choice import choice_figure
+from reports.figures.classes import classes_figure
 from reports.figures.comparison import comparison_figure
 from reports.figures.search import curves_figure, history_figure
 from reports.figures.trade_off import trade_off_figure
@@ -17,11 +18,14 @@ from reports.figures.training import (
     time_figure,
     watch_figure,
 )
+from reports.figures.variety import balance_figure
 
 __all__ = [
     "Figure",
+    "balance_figure",
     "baseline_figure",
     "choice_figure",
+    "classes_figure",
     "comparison_figure",
     "curves_figure",
     "entropy_figure",

@@ -13,7 +13,13 @@ import pytest
 from PIL import Image
 
 from dfkd_tune.records import (
+    AttentionImage,
+    AttentionRecord,
     AuditCard,
+    ClassResults,
+    ClosestPair,
+    Confusion,
+    DuplicateMeasure,
     EpochRecord,
     ErrorRecord,
     HeldOutAgreement,
@@ -22,6 +28,7 @@ from dfkd_tune.records import (
     RunFolder,
     RunRecord,
     Seconds,
+    SelectedImagesRecord,
     SelectionRecord,
     SessionRecord,
     SplitScore,
@@ -30,6 +37,7 @@ from dfkd_tune.records import (
     TestOutcome,
     TrialRecord,
     append_record,
+    write_bytes_atomically,
     write_json,
     write_record,
 )
@@ -312,6 +320,66 @@ def selection_record(trial: str, **changes: Any) -> SelectionRecord:
     return SelectionRecord(**{**values, **changes})
 
 
+NAMES = tuple("0123456789")
+CLASSES = ClassResults(
+    where="test",
+    names=NAMES,
+    images=(45,) * 10,
+    teacher=(45, 44, 45, 43, 44, 45, 44, 43, 44, 43),
+    student=(45, 41, 44, 38, 42, 41, 44, 39, 39, 40),
+    confusions=(
+        Confusion(true=3, predicted=9, student=5, teacher=1),
+        Confusion(true=8, predicted=1, student=4, teacher=0),
+        Confusion(true=7, predicted=3, student=4, teacher=2),
+    ),
+)
+
+
+def selected_images_record(trial: str, **changes: Any) -> SelectedImagesRecord:
+    attention = AttentionRecord(
+        file="attention_synthetic.png",
+        width=80,
+        height=32,
+        teacher_stage="stage3",
+        teacher_size=(4, 4),
+        student_stage="stage2",
+        student_size=(8, 8),
+        images=(
+            AttentionImage(image=7, teacher=0, confidence=0.999, student=0, correlation=0.91),
+            AttentionImage(image=12, teacher=4, confidence=0.875, student=9, correlation=0.25),
+            AttentionImage(image=3, teacher=8, confidence=0.75, student=8, correlation=None),
+        ),
+    )
+    real = [image.model_copy(update={"label": image.teacher}) for image in attention.images]
+    values: dict[str, Any] = {
+        "trial": trial,
+        "student_sha256": "a" * 64,
+        "names": NAMES,
+        "balance": (12, 0, 20, 4, 16, 8, 0, 10, 6, 4),
+        "class_entropy": math.log(8),
+        "threshold": 0.01,
+        "duplicates": DuplicateMeasure(images=80, median=0.0321, share=0.125),
+        "real": DuplicateMeasure(images=80, median=0.0654, share=0.0375),
+        "closest": ClosestPair(
+            file="closest_pair.png", width=80, height=32, images=(4, 66), distance=0.00123
+        ),
+        "attention": attention,
+        "real_attention": attention.model_copy(
+            update={"file": "attention_real.png", "images": tuple(real)}
+        ),
+        "seconds": 1.5,
+        "time": moment(240),
+    }
+    return SelectedImagesRecord(**{**values, **changes})
+
+
+def add_selected_images(folder: RunFolder, trial: str, **changes: Any) -> None:
+    """Write what a look at the selected trial gives, with its pictures."""
+    write_record(folder.selected_images_file, selected_images_record(trial, **changes))
+    for seed, name in enumerate(("attention_synthetic", "attention_real", "closest_pair")):
+        write_bytes_atomically(folder.selected_path / f"{name}.png", png(seed))
+
+
 def png(seed: int, columns: int = 10, rows: int = 4, side: int = 8) -> bytes:
     """A grid of blobs that grow clearer with the seed."""
     generator = np.random.default_rng(seed)
@@ -417,7 +485,16 @@ def realistic(make_run: RunMaker) -> RunFolder:
     specs = realistic_specs()
     ends = {i: s.values[-1] for i, s in enumerate(specs) if s.state == "complete"}
     best = max(ends, key=lambda number: ends[number])
-    return make_run(specs, planned=12, selection=selection_record(f"t{best:04d}"))
+    name = f"t{best:04d}"
+    folder = make_run(specs, planned=12, selection=selection_record(name, classes=CLASSES))
+    add_selected_images(folder, name)
+    return folder
+
+
+@pytest.fixture
+def look() -> Callable[..., None]:
+    """Adds the record of a look at the selected trial to a run."""
+    return add_selected_images
 
 
 @pytest.fixture

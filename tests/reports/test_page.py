@@ -89,8 +89,8 @@ def test_headings_are_in_order(make_run: Maker, spec: Any, tmp_path: Any, count:
 def test_sections_are_in_order(realistic: RunFolder) -> None:
     html = html_of(realistic)
     names = ["headline", *(f"run-1-{name}" for name in (
-        "history", "leaderboard", "curves", "losses", "images", "time", "failures", "reproduce",
-        "caveats"))]  # fmt: skip
+        "history", "leaderboard", "curves", "losses", "classes", "attention", "images", "variety",
+        "time", "failures", "reproduce", "caveats"))]  # fmt: skip
     places = [html.index(f'aria-labelledby="{name}"') for name in names]
     assert places == sorted(places)
     assert html.index('aria-label="Verdict"') < places[0]
