@@ -134,12 +134,49 @@ class Dimension:
         scale = "logarithmic" if self.log else "linear"
         return f"{scale}, whole numbers" if self.kind == "int" else scale
 
+    def as_json(self) -> dict[str, Any]:
+        """The dimension as `experiment.json` holds it, in words and in numbers."""
+        number = self.kind != "choice"
+        return {
+            "key": self.name,
+            "range": self.range_text(),
+            "condition": self.condition_text(),
+            "source": self.source,
+            "kind": self.kind,
+            "low": self.low if number else None,
+            "high": self.high if number else None,
+            "log": self.log,
+            "choices": None if number else list(self.choices),
+            "switch": self.switch,
+            "limits": limits(self.searched) if number else {},
+        }
+
     def range_text(self) -> str:
         """The range for people, such as `0 or 0.05 .. 10 (log)`."""
         if self.kind == "choice":
             return ", ".join(str(choice) for choice in self.choices)
         text = f"{self.low:g} .. {self.high:g}{' (log)' if self.log else ''}"
         return f"0 or {text}" if self.switch else text
+
+
+def limits(key: str) -> dict[str, float]:
+    """What a configuration takes at a dotted path: the bounds `gt`, `ge`, `lt`, `le` that it has.
+
+    Of a product such as `a*b`, which is no field of its own, none.
+    """
+    if "*" in key:
+        return {}
+    model: Any = DistillationConfig
+    *parents, leaf = key.split(".")
+    for part in parents:
+        model = model.model_fields[part].annotation
+    bounds = model.model_fields[leaf].metadata
+    return {
+        name: float(getattr(bound, name))
+        for name in ("gt", "ge", "lt", "le")
+        for bound in bounds
+        if hasattr(bound, name)
+    }
 
 
 def get_key(config: DistillationConfig, key: str) -> Any:

@@ -112,15 +112,7 @@ class ResolvedExperiment:
             "written": self.experiment.model_dump(mode="json", exclude_unset=True),
             "recipe": self.base.model_dump(mode="json"),
             "warm_points": [dict(point) for point in self.warm_points],
-            "dimensions": [
-                {
-                    "key": dimension.name,
-                    "range": dimension.range_text(),
-                    "condition": dimension.condition_text(),
-                    "source": dimension.source,
-                }
-                for dimension in self.space.dimensions
-            ],
+            "dimensions": [dimension.as_json() for dimension in self.space.dimensions],
         }
 
     def _budget(self) -> dict[str, Any]:

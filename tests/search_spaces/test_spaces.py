@@ -280,3 +280,24 @@ def test_a_method_that_is_none_or_alone_is_refused(given: Any, said: str) -> Non
     with pytest.raises(SpaceError) as caught:
         get_space("methods").with_ranges({"method": given})
     assert said in caught.value.problems[0]
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_numbers_are_recorded_with_what_their_key_takes(name: str) -> None:
+    for dimension in get_space(name).dimensions:
+        recorded = dimension.as_json()
+        if dimension.kind == "choice":
+            assert recorded["limits"] == {}
+            assert (recorded["low"], recorded["high"]) == (None, None)
+            assert recorded["choices"] == list(dimension.choices)
+            continue
+        assert recorded["choices"] is None
+        assert (recorded["low"], recorded["high"]) == (dimension.low, dimension.high)
+        found = recorded["limits"]
+        assert set(found) <= {"gt", "ge", "lt", "le"}
+        if dimension.key.endswith(".weight"):
+            assert found == {"ge": 0}
+        if dimension.searched == "student_optimiser.learning_rate":
+            assert found == {"gt": 0}
+        # A product is no field of its own.
+        assert bool(found) == (not dimension.times)
