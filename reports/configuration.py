@@ -83,15 +83,25 @@ def method_name(run: RunData) -> str | None:
     comparison = run.experiment.get("comparison")
     if isinstance(comparison, Mapping) and comparison.get("what") == "methods":
         return f"each of {len(comparison.get('variants', []))}"
-    searched = {d.get("key"): d.get("range") for d in run.experiment.get("dimensions", [])}
-    if searched.get("method") and run.run.kind == "sweep":
-        return f"one of {searched['method']}"
+    searched = _searched_methods(run.experiment.get("dimensions"))
+    if searched is not None and run.run.kind == "sweep":
+        return f"one of {searched}"
     name = named(look_up(run.experiment, "method", "recipe", "distillation.method"))
     if name is not None:
         return name
     configurations = (trial.trial.configuration for trial in run.trials if trial.trial)
     return next(
         (name for c in configurations if (name := named(look_up(c, "method", "recipe")))), None
+    )
+
+
+def _searched_methods(dimensions: Any) -> str | None:
+    """The methods that were searched over, in words; None where it was one."""
+    if not isinstance(dimensions, list):
+        return None
+    stated = (entry for entry in dimensions if isinstance(entry, Mapping))
+    return next(
+        (str(d["range"]) for d in stated if d.get("key") == "method" and d.get("range")), None
     )
 
 

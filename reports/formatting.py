@@ -102,6 +102,20 @@ def number(value: float | None, missing: str = "none") -> str:
     return missing if value is None else f"{value:.4g}"
 
 
+def signed(value: float) -> str:
+    """Write a number with two decimals, and a minus sign only where it is not 0 then."""
+    text = f"{value:.2f}"
+    return text.replace("-", "" if float(text) == 0 else "\N{MINUS SIGN}")
+
+
+def exact(value: float | None, missing: str = "none") -> str:
+    """Write a number as short as it can be read back, such as `0.02`, `16` or `1e-05`."""
+    if value is None:
+        return missing
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 def setting(value: object) -> str:
     """Write the value of a searched parameter."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
