@@ -25,6 +25,8 @@ FILTERS = (
     formatting.milliseconds,
     formatting.cost,
     formatting.number,
+    formatting.signed,
+    formatting.exact,
     formatting.setting,
     formatting.shorten,
     formatting.inline,
@@ -52,8 +54,8 @@ def render_page(views: Sequence[RunView]) -> str:
         .render(
             views=views,
             states=STATES,
-            style=Markup(_resource("report.css")),
-            script=Markup(_resource("report.js")),
+            style=Markup(_resource("report.css") + _resource("mattered.css")),
+            script=Markup(_resource("report.js") + _resource("brush.js")),
             plotly_js=Markup(get_plotlyjs()),
             version=__version__,
         )

@@ -13,6 +13,7 @@ from reports.compute.comparison import VariantRow, compare_variants, confirmed_r
 from reports.compute.failures import FailureReport, failure_report
 from reports.compute.history import HistoryPoint, search_history
 from reports.compute.leaderboard import teacher_validation_accuracy
+from reports.compute.mattered import Mattered, what_mattered
 from reports.compute.published import PublishedComparison, compare_published
 from reports.compute.reproduction import Reproduction, best_trial, reproduction, shown_trial
 from reports.compute.summary import RunSummary, summarise_run
@@ -44,6 +45,7 @@ from reports.figures import (
     trade_off_figure,
     watch_figure,
 )
+from reports.figures.mattered import MatteredFigures, mattered_figures
 from reports.fine import FineView, fine_figures, view_fine
 from reports.objectives import DATA_FREE_OBJECTIVE, LABEL_OBJECTIVE, ObjectiveWords, objective_words
 from reports.pictures import Picture, pictures
@@ -89,6 +91,8 @@ class RunView:
         confirms: the sweep whose best configurations these are; None for any other run.
         comparison: variants over seeds; empty for a run that is no comparison.
         curves: learning curves.
+        mattered: which dimensions mattered; None for a run that is no search.
+        mattered_figures: drawings of them; None where there is nothing to draw.
         inside: of the best trial; None while no trial has trained.
         time: where it went, by state.
         saved: what stopping trials early saved.
@@ -111,6 +115,8 @@ class RunView:
     confirms: str | None
     comparison: tuple[VariantRow, ...]
     curves: tuple[Curve, ...]
+    mattered: Mattered | None
+    mattered_figures: MatteredFigures | None
     inside: InsideView | None
     time: tuple[TimeShare, ...]
     saved: SavedSteps
@@ -172,6 +178,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         figures.append(time_figure(time))
     fine = view_fine(run)
     figures += fine_figures(fine)
+    mattered = what_mattered(run)
     return RunView(
         anchor=anchor,
         data=run,
@@ -185,6 +192,8 @@ def view_run(run: RunData, anchor: str) -> RunView:
         confirms=confirmed_run(run),
         comparison=comparison,
         curves=curves,
+        mattered=mattered,
+        mattered_figures=mattered_figures(mattered, words.value) if mattered else None,
         inside=inside,
         time=time,
         saved=saved_steps(run),

@@ -12,6 +12,7 @@ from reports import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
@@ -300,5 +301,132 @@ def test_page_without_a_script_shows_everything(browser: Any, long_page: Path) -
         assert len(rows) == 32
         assert all(row.is_displayed() for row in rows)
         assert not browser.find_element(By.CSS_SELECTOR, ".controls").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.fixture
+def searched_page(make_run: Maker, spec: Any) -> Path:
+    """A search of 14 complete trials: rates from 10^-4 to 10^-1, the higher the better."""
+    rates = [float(10 ** (-4 + 3 * i / 13)) for i in range(14)]
+    specs = [
+        spec(
+            values=(0.5 + 0.03 * i,),
+            parameters={"rate": rate, "kind": "first" if i % 2 else "second"},
+        )
+        for i, rate in enumerate(rates)
+    ]
+    folder = make_run(specs)
+    experiment = json.loads(folder.experiment_file.read_text())
+    stated = [
+        {"key": "rate", "range": "0.0001 .. 0.1 (log)"},
+        {"key": "kind", "range": "first, second"},
+    ]
+    folder.experiment_file.write_text(json.dumps({**experiment, "dimensions": stated}))
+    return write_report([folder.path]).html
+
+
+def passing(browser: Any) -> set[str]:
+    """Names of the trials whose lines are drawn and within the brushes."""
+    script = """return [...document.querySelectorAll('.axes polyline:not(.out):not([hidden])')]
+        .map((line) => line.dataset.trial)"""
+    return set(browser.execute_script(script))
+
+
+def thumb(browser: Any, label: str) -> Any:
+    return browser.find_element(By.CSS_SELECTOR, f".parallel [role=slider][aria-label='{label}']")
+
+
+def test_brush_by_keyboard(browser: Any, searched_page: Path) -> None:
+    show(browser, searched_page)
+    live = browser.find_element(By.CSS_SELECTOR, ".parallel .live")
+    assert live.text == "14 trials drawn."
+    low = thumb(browser, "rate, from")
+    low.send_keys(Keys.PAGE_UP * 5)
+    # The middle of the axis, which its numbers fill but for equal margins.
+    assert low.get_attribute("aria-valuenow") == "50"
+    assert float(low.get_attribute("aria-valuetext")) == pytest.approx(10**-2.5, rel=0.01)
+    assert passing(browser) == {f"t{i:04d}" for i in range(7, 14)}
+    assert live.text == ("7 of 14 trials pass: t0013, t0012, t0011, t0010, t0009, t0008, t0007.")
+    # A second axis: both must hold.
+    high = thumb(browser, "kind, to")
+    high.send_keys(Keys.PAGE_DOWN * 5)
+    assert passing(browser) == {"t0007", "t0009", "t0011", "t0013"}
+    # An end stops at the other one.
+    high.send_keys(Keys.HOME)
+    assert high.get_attribute("aria-valuenow") == "0"
+    assert passing(browser) == set()
+    high.send_keys(Keys.ESCAPE)
+    assert len(passing(browser)) == 7
+    browser.find_element(By.CSS_SELECTOR, ".parallel .clear").click()
+    assert len(passing(browser)) == 14
+    assert browser.get_log("browser") == []
+
+
+def test_brush_by_pointer(browser: Any, searched_page: Path) -> None:
+    show(browser, searched_page)
+    strip = browser.find_element(By.CSS_SELECTOR, ".axis[data-name=rate] .strip")
+    half = strip.size["width"] / 2
+
+    def drag(start: float, end: float) -> None:
+        """From and to a percentage of the axis."""
+        actions = ActionChains(browser, duration=20)
+        actions.move_to_element_with_offset(strip, round((start / 50 - 1) * half), 0)
+        actions.click_and_hold()
+        actions.move_to_element_with_offset(strip, round((end / 50 - 1) * half), 0)
+        actions.release().perform()
+
+    drag(40, 20)
+    assert passing(browser) == {"t0003", "t0004", "t0005"}
+    # By one of its ends, then away by a click.
+    drag(40, 60)
+    assert passing(browser) == {f"t{i:04d}" for i in range(3, 8)}
+    drag(90, 90)
+    assert len(passing(browser)) == 14
+
+
+def test_the_ten_best_lines_alone(browser: Any, searched_page: Path) -> None:
+    show(browser, searched_page)
+    everyone, best = browser.find_elements(By.CSS_SELECTOR, ".parallel input[type=radio]")
+    assert everyone.is_selected()
+    everyone.send_keys(Keys.ARROW_RIGHT)
+    assert best.is_selected()
+    assert passing(browser) == {f"t{i:04d}" for i in range(4, 14)}
+    thumb(browser, "kind, from").send_keys(Keys.PAGE_UP * 5)
+    live = browser.find_element(By.CSS_SELECTOR, ".parallel .live").text
+    assert live.startswith("5 of 10 trials pass")
+    everyone.click()
+    assert len(passing(browser)) == 7
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_drawings_fit_and_their_texts_do_not_touch(
+    browser: Any, searched_page: Path, width: int
+) -> None:
+    show(browser, searched_page, width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    script = """
+        const touching = [];
+        for (const axis of document.querySelectorAll('.along, .strip')) {
+          const boxes = [...axis.querySelectorAll('span')].map((e) => e.getBoundingClientRect());
+          boxes.sort((a, b) => a.left - b.left);
+          boxes.slice(1).forEach((box, i) => {
+            if (box.left < boxes[i].right) touching.push(axis.textContent);
+          });
+        }
+        return touching"""
+    assert browser.execute_script(script) == []
+
+
+def test_without_a_script_lines_are_drawn_and_nothing_can_be_pressed(
+    browser: Any, searched_page: Path
+) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(searched_page.as_uri())
+        lines = browser.find_elements(By.CSS_SELECTOR, ".axes polyline")
+        assert len(lines) == 14
+        assert not browser.find_element(By.CSS_SELECTOR, ".parallel .controls").is_displayed()
+        assert browser.find_elements(By.CSS_SELECTOR, "[role=slider]") == []
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
