@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,8 @@ class Dimension:
 def searched_dimensions(run: RunData) -> tuple[Dimension, ...]:
     """The dimensions of a run's search, in the order of its space.
 
-    Of older runs, which state a range in words alone, these are read.
+    Of older runs, which state a range in words alone, these are read; a dimension is one of whole
+    numbers then if all trials have whole ones.
 
     Args:
         run: the run's records.
@@ -91,15 +92,18 @@ def searched_dimensions(run: RunData) -> tuple[Dimension, ...]:
     recorded = run.experiment.get("dimensions")
     if not isinstance(recorded, list):
         return ()
-    found = (_dimension(entry) for entry in recorded if isinstance(entry, Mapping))
+    tried = [trial.trial.parameters for trial in run.trials if trial.trial is not None]
+    found = (_dimension(entry, tried) for entry in recorded if isinstance(entry, Mapping))
     return tuple(dimension for dimension in found if dimension is not None)
 
 
-def _dimension(entry: Mapping[str, Any]) -> Dimension | None:
+def _dimension(entry: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> Dimension | None:
     name, words = str(entry.get("key", "")), str(entry.get("range", ""))
     condition = str(entry.get("condition") or "")
     if "kind" not in entry:
-        return _from_words(name, words, condition)
+        values = [parameters[name] for parameters in tried if name in parameters]
+        whole = bool(values) and all(isinstance(value, int) for value in values)
+        return _from_words(name, words, condition, whole)
     if entry["kind"] == "choice":
         choices = tuple(str(choice) for choice in entry.get("choices") or ())
         return Dimension(name=name, choices=choices, condition=condition)
@@ -114,13 +118,13 @@ def _dimension(entry: Mapping[str, Any]) -> Dimension | None:
     )
 
 
-def _from_words(name: str, words: str, condition: str) -> Dimension | None:
+def _from_words(name: str, words: str, condition: str, whole: bool) -> Dimension | None:
     match = RANGE.fullmatch(words)
     if match is None:
         return Dimension(name=name, choices=tuple(words.split(", ")), condition=condition)
     ends = (_parsed(match["low"]), _parsed(match["high"]))
     switch, log = bool(match["off"]), bool(match["log"])
-    return _number(name, ends, condition, log=log, switch=switch)
+    return _number(name, ends, condition, log=log, whole=whole, switch=switch)
 
 
 def _number(name: str, ends: tuple[Any, Any], condition: str, **more: Any) -> Dimension | None:

@@ -53,14 +53,14 @@ def find_edges(
 
     Args:
         dimensions: of the search.
-        best: name and parameters of the best complete trial.
+        best: what the best complete trial is called, and its parameters.
         ranked: parameters of all complete trials, the best value first.
 
     Returns:
         In the order of the space.
     """
     top = ranked[: math.ceil(TOP * len(ranked))]
-    groups = [(f"best trial, {best[0]}", [best[1]])]
+    groups = [(best[0], [best[1]])]
     if len(top) > 1:
         groups.append((f"median of the {plural(len(top), 'best trial')}", list(top)))
     found = []

@@ -27,7 +27,7 @@ class TriedTrial:
         state: of the trial.
         value: of the search objective at its own last evaluation, a fraction.
         rank: from 1 for the best complete trial; None for one that ended early or goes on.
-        best: whether this is the run's best trial.
+        best: whether this is the selected trial, else the best one.
         places: where it lies in each dimension.
     """
 
@@ -49,7 +49,8 @@ class Mattered:
         same: names of the dimensions in which all trials are the same.
         importance: None where it is not given.
         why_not: why it is not given, in a sentence.
-        best: name of the best complete trial; None while there is none.
+        best: name of the selected trial, else of the best complete one; None while there is none.
+        called: `selected` or `best`, as that trial is.
         edges: numbers that do best at an edge of their range.
         next_ranges: the ranges to try next as lines of an experiment file; empty for none.
         trials: complete ones first, the best one first; then those that ended early.
@@ -62,6 +63,7 @@ class Mattered:
     importance: Importance | None
     why_not: str
     best: str | None
+    called: str
     edges: tuple[Edge, ...]
     next_ranges: str
     trials: tuple[TriedTrial, ...]
@@ -99,10 +101,13 @@ def what_mattered(run: RunData) -> Mattered | None:
     measured = _importance(dimensions, ranked)
     importance = None if isinstance(measured, str) else measured
     best = best_trial(run)
+    chosen = run.selection.trial if run.selection is not None else None
+    called = "selected" if best is not None and best.name == chosen else "best"
     found: tuple[Edge, ...] = ()
     if best is not None and best.trial is not None:
         everyone = [trial.trial.parameters for trial in ranked if trial.trial]
-        found = find_edges(dimensions, (best.name, best.trial.parameters), everyone)
+        who = f"{called} trial, {best.name}"
+        found = find_edges(dimensions, (who, best.trial.parameters), everyone)
     drawn = _ordered(dimensions, importance, [*ranked, *early])
     places = {name: index + 1 for index, name in enumerate(trial.name for trial in ranked)}
     shown = [*_some(ranked, MOST_COMPLETE), *_some(early, MOST_EARLY)]
@@ -113,6 +118,7 @@ def what_mattered(run: RunData) -> Mattered | None:
         importance=importance,
         why_not=measured if isinstance(measured, str) else "",
         best=best.name if best else None,
+        called=called,
         edges=found,
         next_ranges=next_ranges(found, given if isinstance(given, dict) else {}),
         trials=tuple(

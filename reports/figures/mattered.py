@@ -198,7 +198,8 @@ def _slice(found: Mattered, index: int, y: Axis) -> Slice:
     best = next((trial for trial in found.trials if trial.best), None)
     complete = sum(t.rank is not None and t.places[index] is not None for t in found.trials)
     told = (
-        f"; the best, {best.trial}, at {place_words(best.places[index])} with {percent(best.value)}"
+        f"; the {found.called} one, {best.trial}, at {place_words(best.places[index])} with "
+        f"{percent(best.value)}"
         if best
         else ""
     )

@@ -13,9 +13,9 @@ LOG = Dimension(name="rate", low=1e-4, high=1e-1, log=True)
 LINEAR = Dimension(name="share", low=2.0, high=10.0)
 
 
-def of_best(dimension: Dimension, value: Any, name: str = "t0007") -> tuple[Edge, ...]:
+def of_best(dimension: Dimension, value: Any, who: str = "best trial, t0007") -> tuple[Edge, ...]:
     parameters = {dimension.name: value}
-    return find_edges([dimension], (name, parameters), [parameters])
+    return find_edges([dimension], (who, parameters), [parameters])
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ def test_the_median_of_the_best_tenth_is_looked_at_beside_the_best() -> None:
     # The best tenth of 30 trials: 10^-2, 10^-3.9 and 10^-3.95, of which the middle is 10^-3.9.
     top = [best, {"rate": 10**-3.9}, {"rate": 10**-3.95}]
     rest = [{"rate": 0.1}] * 27
-    (edge,) = find_edges([LOG], ("t0001", best), [*top, *rest])
+    (edge,) = find_edges([LOG], ("best trial, t0001", best), [*top, *rest])
     ((who, number),) = edge.found
     assert (edge.side, who) == ("low", "median of the 3 best trials")
     assert number == pytest.approx(10**-3.9)
     # Of ten trials it is the best one, which is told once.
-    assert find_edges([LOG], ("t0001", best), [*top, *rest[:7]]) == ()
+    assert find_edges([LOG], ("best trial, t0001", best), [*top, *rest[:7]]) == ()
 
 
 def test_a_median_needs_most_of_its_trials() -> None:

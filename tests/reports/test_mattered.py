@@ -145,6 +145,19 @@ def test_dimensions_are_read_as_the_space_has_them_and_from_words_of_older_runs(
             assert getattr(before, field) == getattr(found, field)
 
 
+def test_whole_numbers_of_an_older_run_are_known_by_its_trials(make_run: Maker, spec: Any) -> None:
+    sizes = [{"size": 16, "rate": 1.0}, {"size": 24, "rate": 2.0}, {}]
+    folder = make_run([spec(values=(0.5,), parameters=each) for each in sizes])
+    ranges = {"size": "16 .. 256 (log)", "rate": "1 .. 3", "unknown": "1 .. 3"}
+    stated = [{"key": key, "range": words} for key, words in ranges.items()]
+    write_json(folder.experiment_file, {"dimensions": stated})
+    found = mattered(folder)
+    dimensions = searched_dimensions(collect_run(folder.path))
+    assert [dimension.whole for dimension in dimensions] == [True, False, False]
+    # One decade less is 1.6, which is no whole number.
+    assert "    size: {low: 1, high: 256}" in found.next_ranges
+
+
 @pytest.mark.parametrize(
     "recorded",
     [None, "much", [], ["much"], [number("a", 3, 3)], [number("a", 0, 3)], [number("a", 1, None)]],  # type: ignore[arg-type]
@@ -192,6 +205,20 @@ def test_children_of_other_trials_teach_nothing(make_search: Any) -> None:
     found = mattered(folder)
     assert found.complete == 20
     assert "this run has 19." in found.why_not
+
+
+def test_the_selected_trial_is_the_one_that_is_marked(
+    make_search: Any, make_selection: Any
+) -> None:
+    folder = make_search(8, selection=make_selection("t0002"))
+    found = mattered(folder)
+    assert (found.best, found.called) == ("t0002", "selected")
+    assert [t.trial for t in found.trials if t.best] == ["t0002"]
+    assert found.trials[0].trial != "t0002"
+    page = section(write_report([folder.path]).html)
+    assert "</svg>selected, t0002</li>" in page
+    assert "The selected one is drawn boldest." in page
+    assert mattered(make_search(8, name="other")).called == "best"
 
 
 @pytest.mark.parametrize("kind", ["distill", "comparison"])
