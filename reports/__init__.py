@@ -18,6 +18,7 @@ from reports.files import (
     summarise_comparison,
     write_report,
 )
+from reports.summary_file import summary_schema
 from reports.tables import curves_table, trials_table
 from reports.tensorboard import EventFiles, export_tensorboard
 
@@ -42,6 +43,7 @@ __all__ = [
     "summarise",
     "summarise_baseline",
     "summarise_comparison",
+    "summary_schema",
     "trials_table",
     "write_report",
 ]

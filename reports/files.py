@@ -1,24 +1,21 @@
-"""Write the report: the page and, beside it, its numbers as CSV and JSON."""
+"""Write the report: the page and, beside it, its numbers for other programs and for texts."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dfkd_tune.errors import UsageError
 from dfkd_tune.records import write_bytes_atomically, write_json
-from reports.collect import RunData, collect_run
+from reports.best_config import best_configurations, best_experiment
+from reports.collect import collect_run
 from reports.compute.baseline import BaselineComparison, compare_baseline
-from reports.compute.choice import choice_quality
 from reports.compute.comparison import VariantRow, compare_variants
-from reports.compute.reproduction import best_trial
 from reports.compute.summary import RunSummary, summarise_run
+from reports.matrix import matrix_latex, matrix_markdown, matrix_rows
 from reports.render import render_page
-from reports.tables import curves_table, trials_table
+from reports.summary_file import summary_content
+from reports.tables import curves_table, parquet_content, trials_table
 from reports.view import view_run
-
-SUMMARY_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +25,25 @@ class ReportFiles:
     Args:
         html: the page.
         trials_csv: one row per trial.
+        trials_parquet: the same, with the types of its columns.
         curves_csv: one row per epoch of every trial.
         summary_json: verdict, counts, selection and headline numbers.
+        matrix_md: the headline table of relative accuracy, in Markdown.
+        matrix_tex: the same in LaTeX.
         best_config_json: configuration of the selected or best complete trial; None without one.
+        best_config_yaml: an experiment file that distils it; None without one, and for several
+            runs.
     """
 
     html: Path
     trials_csv: Path
+    trials_parquet: Path
     curves_csv: Path
     summary_json: Path
+    matrix_md: Path
+    matrix_tex: Path
     best_config_json: Path | None
+    best_config_yaml: Path | None
 
 
 def summarise(run: Path) -> RunSummary:
@@ -105,94 +111,32 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> ReportFile
     collected = [collect_run(path) for path in runs]
     views = [view_run(run, f"run-{place}") for place, run in enumerate(collected, start=1)]
     best = best_configurations(collected)
+    experiment = best_experiment(collected[0]) if len(runs) == 1 else None
     written = ReportFiles(
         html=output / "report.html",
         trials_csv=output / "trials.csv",
+        trials_parquet=output / "trials.parquet",
         curves_csv=output / "curves.csv",
         summary_json=output / "summary.json",
+        matrix_md=output / "matrix.md",
+        matrix_tex=output / "matrix.tex",
         best_config_json=output / "best_config.json" if best else None,
+        best_config_yaml=output / "best_config.yaml" if experiment is not None else None,
     )
-    write_bytes_atomically(written.html, render_page(views).encode("utf-8", "replace"))
-    for path, table in (
-        (written.trials_csv, trials_table(collected)),
-        (written.curves_csv, curves_table(collected)),
-    ):
-        text = table.to_csv(index=False, lineterminator="\n")
+    trials, rows = trials_table(collected), matrix_rows(collected)
+    texts = {
+        written.html: render_page(views),
+        written.trials_csv: trials.to_csv(index=False, lineterminator="\n"),
+        written.curves_csv: curves_table(collected).to_csv(index=False, lineterminator="\n"),
+        written.matrix_md: matrix_markdown(rows),
+        written.matrix_tex: matrix_latex(rows),
+    }
+    for path, text in texts.items():
         write_bytes_atomically(path, text.encode("utf-8", "replace"))
+    write_bytes_atomically(written.trials_parquet, parquet_content(trials))
     write_json(written.summary_json, summary_content(collected))
     if written.best_config_json is not None:
         write_json(written.best_config_json, best[0] if len(runs) == 1 else best)
+    if written.best_config_yaml is not None and experiment is not None:
+        write_bytes_atomically(written.best_config_yaml, experiment.encode("utf-8", "replace"))
     return written
-
-
-def summary_content(runs: Sequence[RunData]) -> dict[str, Any]:
-    """The content of `summary.json`: numbers without rounding; unknown ones are null.
-
-    Args:
-        runs: records of the runs.
-    """
-    return {
-        "schema_version": SUMMARY_SCHEMA_VERSION,
-        "runs": [_run_content(run) for run in runs],
-    }
-
-
-def best_configurations(runs: Sequence[RunData]) -> list[Any]:
-    """The content of `best_config.json`: the best trial's configuration of every run that has one.
-
-    Of a single run the file holds the configuration itself, of several runs the list of them, each
-    with the names of its run and trial.
-
-    Args:
-        runs: records of the runs.
-    """
-    found = []
-    for run in runs:
-        trial = best_trial(run)
-        # A comparison chooses nothing.
-        if trial is None or trial.trial is None or run.run.kind == "comparison":
-            continue
-        configuration = _plain(trial.trial.configuration)
-        named = {"run": run.run.name, "trial": trial.name, "configuration": configuration}
-        found.append(configuration if len(runs) == 1 else named)
-    return found
-
-
-def _run_content(run: RunData) -> dict[str, Any]:
-    content = asdict(summarise_run(run))
-    content["selection"] = run.selection.model_dump(mode="json") if run.selection else None
-    content["problems"] = list(run.problems)
-    baseline = compare_baseline(run)
-    content["baseline"] = None
-    if baseline is not None:
-        content["baseline"] = {**asdict(baseline), "verdict": baseline.verdict}
-    content["choice"] = _choice_content(run)
-    # Of a comparison: every variant over its seeds.
-    content["comparison"] = [row.as_json() for row in compare_variants(run)]
-    return {key: _plain(content[key]) for key in sorted(content)}
-
-
-def _choice_content(run: RunData) -> dict[str, Any] | None:
-    """How well every score that needs no label orders the trials; None where none can be judged."""
-    choice = choice_quality(run)
-    if choice is None:
-        return None
-    return {
-        "trials": len(choice.trials),
-        "picked": choice.picked.trial,
-        "best": choice.best.trial,
-        "regret": choice.regret,
-        "chance_regret": choice.chance_regret,
-        "scores": [asdict(score) for score in choice.scores],
-    }
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: sorted mappings, lists, and null for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

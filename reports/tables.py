@@ -1,5 +1,6 @@
 """Tidy tables of a run: one row per trial, and one row per epoch of every trial."""
 
+import io
 from typing import Any
 
 import pandas as pd
@@ -79,6 +80,23 @@ def curves_table(runs: list[RunData]) -> pd.DataFrame:
     ]
     metrics = sorted({name for row in rows for name in row} - set(CURVE_COLUMNS))
     return pd.DataFrame(rows, columns=[*CURVE_COLUMNS, *metrics])
+
+
+def parquet_content(frame: pd.DataFrame) -> bytes:
+    """A table as Parquet, whose columns have types.
+
+    A column whose values are of several types, such as a setting that is a number or a word, is of
+    text.
+    """
+    mixed = [
+        name
+        for name, column in frame.items()
+        if column.dtype == object and len({type(value) for value in column.dropna()}) > 1
+    ]
+    texts = frame.assign(**{str(n): frame[n].map(str, na_action="ignore") for n in mixed})
+    buffer = io.BytesIO()
+    texts.to_parquet(buffer, engine="pyarrow", index=False)
+    return buffer.getvalue()
 
 
 def _trial_row(run: RunData, row: LeaderboardRow) -> dict[str, Any]:

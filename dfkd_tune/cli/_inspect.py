@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from dfkd_tune.cli._output import make_console, print_json, print_table
-from dfkd_tune.errors import UsageError
+from dfkd_tune.errors import UsageError, unknown_name
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Kind = Literal["methods", "benchmarks", "generators", "students", "spaces", "samplers"]
@@ -94,11 +94,20 @@ def list_(
 
 
 def show(
-    kind: Annotated[Literal["space"], typer.Argument(help="what to show", show_default=False)],
+    kind: Annotated[
+        Literal["space", "schema"], typer.Argument(help="what to show", show_default=False)
+    ],
     name: Annotated[str, typer.Argument(help="its name", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Show one thing that `list` names in full: every value that a search space searches."""
+    """Show one thing in full: what a search space searches, or the JSON Schema of `summary`."""
+    if kind == "schema":
+        from reports import summary_schema
+
+        if name != "summary":
+            raise unknown_name("schema", name, ["summary"])
+        print_json(summary_schema())
+        return
     from dfkd_tune.cli._listing import SHOWN
 
     rows = SHOWN[kind](name)

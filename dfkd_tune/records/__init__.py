@@ -27,7 +27,7 @@
   selected/images.json     SelectedImagesRecord: images and attention of the selected trial
   selected/*.png           the pictures that it names
   yardsticks.json          YardsticksRecord, where they were measured
-  report/                  report.html, trials.csv, curves.csv, summary.json, best_config.json
+  report/                  report.html, and its numbers in other forms; never read back
   ray/                     Ray's scratch; never read back
 ```
 

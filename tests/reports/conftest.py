@@ -1,8 +1,9 @@
 """Run folders as the records describe them, made without Ray and torch."""
 
 import io
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 
 from dfkd_tune.records import (
@@ -41,6 +43,7 @@ from dfkd_tune.records import (
     write_json,
     write_record,
 )
+from reports import summary_schema
 
 START = datetime(2025, 3, 4, 9, 30, tzinfo=UTC)
 
@@ -459,6 +462,35 @@ def realistic_specs() -> list[Spec]:
             )
         )
     return specs
+
+
+def closed(schema: Any) -> Any:
+    """A schema that allows no property which it does not declare."""
+    if isinstance(schema, dict):
+        inner = {key: closed(value) for key, value in schema.items()}
+        return {**inner, "additionalProperties": False} if "properties" in schema else inner
+    return [closed(item) for item in schema] if isinstance(schema, list) else schema
+
+
+@pytest.fixture(scope="session")
+def summary_validator() -> Draft202012Validator:
+    """Checks a `summary.json`: what the published schema declares, and nothing else."""
+    schema = summary_schema()
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(closed(schema))
+
+
+@pytest.fixture(autouse=True)
+def _every_summary_is_as_published(
+    tmp_path: Path, summary_validator: Draft202012Validator
+) -> Iterator[None]:
+    """Whatever report a test writes: its summary is as the schema says."""
+    yield
+    for file in tmp_path.rglob("summary.json"):
+        problems = [
+            error.message for error in summary_validator.iter_errors(json.loads(file.read_text()))
+        ]
+        assert problems == []
 
 
 @pytest.fixture

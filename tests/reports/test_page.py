@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import astuple
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
@@ -159,9 +160,8 @@ def test_foreign_text_is_escaped_everywhere(
 def test_page_and_files_are_stable(realistic: RunFolder, tmp_path: Any) -> None:
     first = write_report([realistic.path], tmp_path / "a")
     second = write_report([realistic.path], tmp_path / "b")
-    names = ("html", "trials_csv", "curves_csv", "summary_json", "best_config_json")
-    for name in names:
-        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+    for one, other in zip(astuple(first), astuple(second), strict=True):
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_trials_csv(realistic: RunFolder) -> None:
@@ -172,6 +172,29 @@ def test_trials_csv(realistic: RunFolder) -> None:
     assert frame["rank"].dropna().tolist() == [1, 2, 3, 4, 5, 6]
     assert frame["selected"].sum() == 1
     assert frame.loc[frame["state"] == "stopped", "rank"].isna().all()
+
+
+def test_trials_parquet_holds_the_same_with_types(realistic: RunFolder) -> None:
+    files = write_report([realistic.path])
+    frame, text = pd.read_parquet(files.trials_parquet), pd.read_csv(files.trials_csv)
+    assert list(frame.columns) == list(text.columns)
+    assert frame["trial"].tolist() == text["trial"].tolist()
+    assert frame["last_value"].tolist() == text["last_value"].tolist()
+    assert str(frame["rank"].dtype) == "Int64"
+    assert frame["selected"].dtype == bool
+    assert frame["param.kd.weight"].dtype == float
+
+
+def test_a_setting_of_several_types_is_text_in_parquet(make_run: Maker, spec: Any) -> None:
+    values = [0.5, "auto", True, None, [1, 2]]
+    run = make_run(
+        [spec(values=(0.9 - 0.1 * i,), parameters={"x": v}) for i, v in enumerate(values)]
+    )
+    frame = pd.read_parquet(write_report([run.path]).trials_parquet)
+    found = frame["param.x"].tolist()
+    assert found[:3] == ["0.5", "auto", "True"]
+    assert pd.isna(found[3])
+    assert found[4] == "[1, 2]"
 
 
 def test_curves_csv(realistic: RunFolder) -> None:
@@ -215,7 +238,8 @@ def test_default_output_is_inside_the_run(realistic: RunFolder) -> None:
     files = write_report([realistic.path])
     assert files.html == realistic.path / "report" / "report.html"
     assert {path.name for path in realistic.report_path.iterdir()} == {
-        "report.html", "trials.csv", "curves.csv", "summary.json", "best_config.json",
+        "report.html", "trials.csv", "trials.parquet", "curves.csv", "summary.json", "matrix.md",
+        "matrix.tex", "best_config.json", "best_config.yaml",
     }  # fmt: skip
 
 

@@ -1,0 +1,258 @@
+"""`summary.json`: its content as types, from which its JSON Schema is made."""
+
+import inspect
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from dfkd_tune.records import SelectionRecord
+from reports.collect import RunData
+from reports.compute.baseline import SearchPath, compare_baseline
+from reports.compute.choice import ScoreQuality, choice_quality
+from reports.compute.comparison import compare_variants
+from reports.compute.summary import RunSummary, summarise_run
+
+SUMMARY_SCHEMA_VERSION = 1
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineContent:
+    """A sweep beside its random baseline.
+
+    Args:
+        search: the sweep.
+        baseline: the same space, drawn at random.
+        equal_steps: student steps that both have trained: there they are compared.
+        verdict: which was better at equal budget, in a sentence.
+    """
+
+    search: SearchPath
+    baseline: SearchPath
+    equal_steps: int
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceContent:
+    """How well every score that needs no label orders the trials by validation accuracy.
+
+    Args:
+        trials: complete trials with an accuracy.
+        picked: the selected trial, else the first by the search objective.
+        best: the trial with the highest validation accuracy.
+        regret: validation accuracy that the choice gave away, a fraction.
+        chance_regret: what picking a complete trial at random gives away on average, a fraction.
+        scores: those that all these trials have.
+    """
+
+    trials: int
+    picked: str
+    best: str
+    regret: float
+    chance_regret: float
+    scores: tuple[ScoreQuality, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpreadContent:
+    """Mean and spread over seeds.
+
+    Args:
+        mean: null where there is no value.
+        deviation: sample standard deviation; null for fewer than two values.
+        count: values.
+    """
+
+    mean: float | None
+    deviation: float | None
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantContent:
+    """One variant of a comparison over its seeds; percent where not said otherwise.
+
+    Args:
+        variant: name.
+        seeds: distillations that were to be.
+        complete: those that trained their whole budget.
+        lost: those that diverged or collapsed.
+        chosen: in a confirmation: whether its mean value at the last epoch is the highest of all
+            that have all their seeds.
+        published: student accuracies that stand for this variant, by benchmark.
+        published_difference: mean over benchmarks of their difference from the first variant's,
+            points; null for it, and where nothing is published.
+        relative: relative accuracy on the test split.
+        test: test accuracy of the student.
+        last: the search objective's value at the last epoch.
+        best: that value at its best epoch.
+        tail: mean of that value over the last five evaluated epochs.
+        seconds: wall seconds of a distillation.
+    """
+
+    variant: str
+    seeds: int
+    complete: int
+    lost: int
+    chosen: bool
+    published: Mapping[str, float | None]
+    published_difference: float | None
+    relative: SpreadContent
+    test: SpreadContent
+    last: SpreadContent
+    best: SpreadContent
+    tail: SpreadContent
+    seconds: SpreadContent
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContent(RunSummary):
+    """A run in numbers, without rounding; what is unknown, or is not finite, is null.
+
+    Args:
+        selection: the selected trial's record; null while nothing is selected.
+        problems: what could not be read in the run folder, in words.
+        baseline: against random search at equal budget; null where there is no baseline.
+        choice: how good a choice without labels was; null where that cannot be told.
+        comparison: every variant over its seeds; empty for a run that is no comparison.
+    """
+
+    selection: SelectionRecord | None
+    problems: tuple[str, ...]
+    baseline: BaselineContent | None
+    choice: ChoiceContent | None
+    comparison: tuple[VariantContent, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryContent:
+    """The content of `summary.json`.
+
+    Args:
+        schema_version: of this content; readers pass over fields that they do not know.
+        runs: in the order in which they were given.
+    """
+
+    schema_version: int
+    runs: tuple[RunContent, ...]
+
+
+def summary_content(runs: Sequence[RunData]) -> dict[str, Any]:
+    """The content of `summary.json`: numbers without rounding; unknown ones are null.
+
+    Args:
+        runs: records of the runs.
+    """
+    content = SummaryContent(
+        schema_version=SUMMARY_SCHEMA_VERSION, runs=tuple(_run_content(run) for run in runs)
+    )
+    # What a record of another version holds is shown as it is.
+    dumped = TypeAdapter(SummaryContent).dump_python(content, mode="json", warnings=False)
+    return {"schema_version": dumped["schema_version"], "runs": plain(dumped["runs"])}
+
+
+def summary_schema() -> dict[str, Any]:
+    """The JSON Schema of `summary.json`, sorted."""
+    made = TypeAdapter(SummaryContent).json_schema(
+        mode="serialization", schema_generator=_DocumentedSchema
+    )
+    made["title"] = "summary.json of a dfkd-tune report"
+    return {"$schema": DIALECT, **_in_words_of_json(plain(made))}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: sorted mappings, lists, and null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _in_words_of_json(schema: Any) -> Any:
+    """A schema whose descriptions say null where the docstrings say None."""
+    if isinstance(schema, Mapping):
+        return {
+            key: re.sub(r"\bNone\b", "null", value)
+            if key == "description" and isinstance(value, str)
+            else _in_words_of_json(value)
+            for key, value in schema.items()
+        }
+    return [_in_words_of_json(item) for item in schema] if isinstance(schema, list) else schema
+
+
+class _DocumentedSchema(GenerateJsonSchema):
+    """A schema whose descriptions are the docstrings, and whose numbers may be null."""
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:  # noqa: ARG002
+        return {"type": ["number", "null"]}
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        within = self.generate_inner(schema["schema"])
+        return within if "null" in within.get("type", ()) else super().nullable_schema(schema)
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        found = super().dataclass_schema(schema)
+        found["description"] = (inspect.getdoc(schema["cls"]) or "").split("\n\n")[0]
+        for name, words in _described(schema["cls"]).items():
+            if name in found.get("properties", {}):
+                found["properties"][name]["description"] = words
+        return found
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        return False
+
+
+def _described(cls: type[Any]) -> dict[str, str]:
+    """What the `Args` of a class and its bases say of each field."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        _, _, listed = inspect.cleandoc(base.__doc__ or "").partition("Args:\n")
+        # A continued line is indented further than the name that it belongs to.
+        for entry in re.split(r"\n(?=    \w)", listed.rstrip()):
+            names, _, words = " ".join(entry.split()).partition(": ")
+            found |= dict.fromkeys(names.split(", "), words)
+    return found
+
+
+def _run_content(run: RunData) -> RunContent:
+    summary, baseline = summarise_run(run), compare_baseline(run)
+    variants = TypeAdapter(tuple[VariantContent, ...])
+    return RunContent(
+        **{field.name: getattr(summary, field.name) for field in fields(RunSummary)},
+        selection=run.selection,
+        problems=run.problems,
+        baseline=None
+        if baseline is None
+        else BaselineContent(
+            search=baseline.search,
+            baseline=baseline.baseline,
+            equal_steps=baseline.equal_steps,
+            verdict=baseline.verdict,
+        ),
+        choice=_choice_content(run),
+        comparison=variants.validate_python([row.as_json() for row in compare_variants(run)]),
+    )
+
+
+def _choice_content(run: RunData) -> ChoiceContent | None:
+    choice = choice_quality(run)
+    if choice is None:
+        return None
+    return ChoiceContent(
+        trials=len(choice.trials),
+        picked=choice.picked.trial,
+        best=choice.best.trial,
+        regret=choice.regret,
+        chance_regret=choice.chance_regret,
+        scores=choice.scores,
+    )
