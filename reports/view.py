@@ -10,6 +10,7 @@ from reports.compute.baseline import BaselineComparison, compare_baseline
 from reports.compute.caveats import caveats
 from reports.compute.choice import ChoiceQuality, choice_quality
 from reports.compute.comparison import VariantRow, compare_variants, confirmed_run
+from reports.compute.cost import Cost, run_cost
 from reports.compute.failures import FailureReport, failure_report
 from reports.compute.history import HistoryPoint, search_history
 from reports.compute.leaderboard import teacher_validation_accuracy
@@ -21,16 +22,15 @@ from reports.compute.trade_off import TradeOff
 from reports.compute.training import (
     Curve,
     LossTerms,
-    SavedSteps,
     TimeShare,
     Watch,
     collapse_watch,
     learning_curves,
     loss_terms,
-    saved_steps,
     spread,
     time_shares,
 )
+from reports.compute.utilisation import Utilisation, utilisation
 from reports.facts import Fact, facts
 from reports.figures import (
     Figure,
@@ -43,6 +43,7 @@ from reports.figures import (
     losses_figure,
     time_figure,
     trade_off_figure,
+    utilisation_figure,
     watch_figure,
 )
 from reports.figures.mattered import MatteredFigures, mattered_figures
@@ -94,8 +95,9 @@ class RunView:
         mattered: which dimensions mattered; None for a run that is no search.
         mattered_figures: drawings of them; None where there is nothing to draw.
         inside: of the best trial; None while no trial has trained.
+        cost: of the run, and what stopping trials early saved; None while no epoch is recorded.
         time: where it went, by state.
-        saved: what stopping trials early saved.
+        utilisation: when and where trials trained; None where no epoch has a time.
         failures: what went wrong.
         reproduction: how to do the best trial again.
         caveats: what limits the numbers.
@@ -118,8 +120,9 @@ class RunView:
     mattered: Mattered | None
     mattered_figures: MatteredFigures | None
     inside: InsideView | None
+    cost: Cost | None
     time: tuple[TimeShare, ...]
-    saved: SavedSteps
+    utilisation: Utilisation | None
     failures: FailureReport
     reproduction: Reproduction
     caveats: tuple[str, ...]
@@ -179,6 +182,9 @@ def view_run(run: RunData, anchor: str) -> RunView:
     fine = view_fine(run)
     figures += fine_figures(fine)
     mattered = what_mattered(run)
+    used = utilisation(run)
+    if used is not None:
+        figures.append(utilisation_figure(used))
     return RunView(
         anchor=anchor,
         data=run,
@@ -195,8 +201,9 @@ def view_run(run: RunData, anchor: str) -> RunView:
         mattered=mattered,
         mattered_figures=mattered_figures(mattered, words.value) if mattered else None,
         inside=inside,
+        cost=run_cost(run),
         time=time,
-        saved=saved_steps(run),
+        utilisation=used,
         failures=failure_report(run),
         reproduction=reproduction(run),
         caveats=caveats(run),

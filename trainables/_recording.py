@@ -2,6 +2,7 @@
 
 import io
 import math
+import platform
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -236,6 +237,7 @@ def _epoch_record(
         peak_memory_mib=peak_memory_mib(device),
         session=session,
         time=now(),
+        node=platform.node(),
     )
 
 

@@ -121,6 +121,7 @@ class EpochRecord(Record):
     images_per_second: float = Field(description="synthetic images that passed through training")
     peak_memory_mib: float
     session: str
+    node: str = Field(default="", description="name of the machine; empty in older records")
     time: str
 
 

@@ -145,16 +145,21 @@ def time_shares(run: RunData) -> tuple[TimeShare, ...]:
     return (*shares, _time_share("all trials", everything)) if everything else ()
 
 
-def saved_steps(run: RunData) -> SavedSteps:
-    """What stopping trials early saved in this run."""
+def stopped_early(run: RunData) -> tuple[TrialData, ...]:
+    """The trials whose budget was saved in part, as nobody trains the rest."""
     # Whoever gave its place to a child left it what was left of its budget.
     parents = [trial.trial.parent for trial in run.trials if trial.trial is not None]
     taken = {parent.place_of for parent in parents if parent is not None}
-    stopped = [
+    return tuple(
         t
         for t in run.trials
         if t.state == "stopped" and t.trial is not None and t.name not in taken
-    ]
+    )
+
+
+def saved_steps(run: RunData) -> SavedSteps:
+    """What stopping trials early saved in this run."""
+    stopped = stopped_early(run)
     budgets = sum(t.trial.total_student_steps for t in stopped if t.trial is not None)
     trained = sum(trial.trained_steps for trial in stopped)
     return SavedSteps(trials=len(stopped), trained=trained, saved=max(budgets - trained, 0))

@@ -18,6 +18,7 @@ from reports.figures.training import (
     time_figure,
     watch_figure,
 )
+from reports.figures.utilisation import utilisation_figure
 from reports.figures.variety import balance_figure
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "losses_figure",
     "time_figure",
     "trade_off_figure",
+    "utilisation_figure",
     "watch_figure",
 ]

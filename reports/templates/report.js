@@ -13,7 +13,7 @@
     if (trace.error_x) trace.error_x.color = chosen;
     if (trace.marker) {
       trace.marker.color = chosen;
-      if (trace.marker.line) trace.marker.line.color = chosen;
+      if (trace.marker.line) trace.marker.line.color = trace.meta.edge ? colour(trace.meta.edge) : chosen;
       if (trace.marker.pattern) Object.assign(trace.marker.pattern, { bgcolor: chosen, fgcolor: colour("paper") });
     }
     return trace;

@@ -69,7 +69,15 @@ def test_every_number_of_every_epoch_is_there(realistic: RunFolder, events_in: P
         expected: dict[tuple[int, str], float] = {}
         for epoch in folder.epochs():
             row = epoch.model_dump()
-            for key in ("session", "time", "stage", "collapse_signs", "epoch", "total_epochs"):
+            for key in (
+                "session",
+                "node",
+                "time",
+                "stage",
+                "collapse_signs",
+                "epoch",
+                "total_epochs",
+            ):
                 del row[key]
             for key, value in row.items():
                 inner = value if isinstance(value, dict) else {"": value}

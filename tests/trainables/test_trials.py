@@ -1,5 +1,6 @@
 """One trial from its folder: what it records, in which order, and when it stops writing."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ def test_a_trial_records_all_that_the_contract_names(run: RunFolder) -> None:
     assert last.seconds.total >= last.seconds.synthesis + last.seconds.student > 0
     assert last.images_per_second > 0
     assert last.peak_memory_mib > 0
+    assert {epoch.node for epoch in epochs} == {socket.gethostname()}
     assert folder.status().state == "complete"
     assert folder.status().restores == ()
     assert sorted(folder.image_grids()) == [1, 3, 6]

@@ -1,0 +1,248 @@
+"""When trials trained, and where: how much of the machines a search has used."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+
+from dfkd_tune.records import EpochRecord
+from reports.collect import RunData, TrialData
+
+TOLERANCE = 1.0
+"""Seconds between two epochs of one process, at most: one begins when the other ends."""
+
+UNRECORDED = "nodes not recorded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spell:
+    """One stretch in which a trial trained without a pause.
+
+    Args:
+        trial: name.
+        state: of the trial now.
+        node: the machine's name; empty where it is not recorded.
+        slot: of the node, from 1: where the spell is drawn.
+        session: the start of the command that it belongs to.
+        first_epoch: counted from 1.
+        last_epoch: counted from 1.
+        start: seconds since the first epoch of the run began.
+        end: likewise.
+        busy: wall seconds of its epochs.
+    """
+
+    trial: str
+    state: str
+    node: str
+    slot: int
+    session: str
+    first_epoch: int
+    last_epoch: int
+    start: float
+    end: float
+    busy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeUse:
+    """How a node was used.
+
+    Args:
+        node: its name.
+        slots: trials that it trained at once, at most.
+        trials: that trained there, at least for an epoch.
+        busy: wall seconds of their epochs.
+        share: of the time of all its slots, a fraction.
+    """
+
+    node: str
+    slots: int
+    trials: int
+    busy: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utilisation:
+    """How the nodes of a run were used while it was running.
+
+    Args:
+        spells: in order of node, slot and time.
+        nodes: in order of their names.
+        seconds: in which the command trained trials: from the first epoch of each of its starts to
+            the last one.
+        paused: seconds between these, in which it did not.
+        starts: of the command, in which trials trained.
+        recorded: whether the records say on which node each epoch was trained.
+    """
+
+    spells: tuple[Spell, ...]
+    nodes: tuple[NodeUse, ...]
+    seconds: float
+    paused: float
+    starts: int
+    recorded: bool
+
+    @property
+    def slots(self) -> int:
+        """Of all nodes."""
+        return sum(node.slots for node in self.nodes)
+
+    @property
+    def trials(self) -> int:
+        """Trials that have trained."""
+        return len({spell.trial for spell in self.spells})
+
+    @property
+    def share(self) -> float:
+        """Part of the time of all slots in which they were busy, a fraction."""
+        busy = sum(node.busy for node in self.nodes)
+        return _share(busy, self.slots, self.seconds)
+
+
+def utilisation(run: RunData) -> Utilisation | None:
+    """When the trials of a run trained, on which node, and in which of its slots.
+
+    The records know nothing of slots: spells are packed into the fewest rows in which no two
+    overlap. A trial that goes on stays in its row where that is free.
+
+    Args:
+        run: the run's records.
+
+    Returns:
+        The use; None where no epoch has a time.
+    """
+    found = [spell for trial in run.trials for spell in _spells(trial)]
+    if not found:
+        return None
+    origin = min(spell.start for spell in found)
+    found = [replace(s, start=s.start - origin, end=s.end - origin) for s in found]
+    recorded = all(spell.node for spell in found)
+    packed: list[Spell] = []
+    for node in sorted({spell.node for spell in found}):
+        packed += _packed([spell for spell in found if spell.node == node])
+    windows = _windows(packed)
+    seconds = sum(end - start for start, end in windows)
+    nodes = [
+        _use(node, [spell for spell in packed if spell.node == node], seconds)
+        for node in sorted({spell.node for spell in packed})
+    ]
+    return Utilisation(
+        spells=tuple(packed),
+        nodes=tuple(nodes),
+        seconds=seconds,
+        paused=max(end for _, end in windows) - seconds,
+        starts=len({spell.session for spell in packed}),
+        recorded=recorded,
+    )
+
+
+def _spells(trial: TrialData) -> Iterator[Spell]:
+    """The spells of one trial, in seconds since 1970, all in slot 0."""
+    for (session, node), epochs in groupby(trial.epochs, key=attrgetter("session", "node")):
+        for stretch in _stretches(tuple(epochs)):
+            yield Spell(
+                trial=trial.name,
+                state=trial.state,
+                node=node,
+                slot=0,
+                session=session,
+                first_epoch=stretch.first,
+                last_epoch=stretch.last,
+                start=stretch.start,
+                end=stretch.end,
+                busy=stretch.busy,
+            )
+
+
+class _Stretch(NamedTuple):
+    """Epochs without a pause between them."""
+
+    first: int
+    last: int
+    start: float
+    end: float
+    busy: float
+
+
+def _stretches(epochs: Sequence[EpochRecord]) -> list[_Stretch]:
+    """Split epochs of one session and node where the trial paused.
+
+    Where all took as long as lies between their beginning and their end, there was no pause: the
+    times of most epochs need not be read.
+    """
+    first, last = epochs[0], epochs[-1]
+    began, end = _seconds(first.time), _seconds(last.time)
+    busy = sum(epoch.seconds.total for epoch in epochs)
+    if began is not None and end is not None:
+        start = began - first.seconds.total
+        if len(epochs) == 1 or abs(end - start - busy) <= TOLERANCE:
+            return [_Stretch(first.epoch, last.epoch, start, end, busy)]
+    if len(epochs) == 1:
+        return []
+    middle = len(epochs) // 2
+    before, after = _stretches(epochs[:middle]), _stretches(epochs[middle:])
+    if before and after and abs(after[0].start - before[-1].end) <= TOLERANCE:
+        one, other = before.pop(), after.pop(0)
+        joined = _Stretch(one.first, other.last, one.start, other.end, one.busy + other.busy)
+        return [*before, joined, *after]
+    return before + after
+
+
+def _packed(spells: Iterable[Spell]) -> list[Spell]:
+    """The spells of one node in the fewest slots, in order of slot and time."""
+    free_from: list[float] = []
+    slot_of: dict[str, int] = {}
+    packed: list[Spell] = []
+    for spell in sorted(spells, key=lambda each: (each.start, each.trial)):
+        free = [slot for slot, end in enumerate(free_from) if end <= spell.start]
+        slot = slot_of.get(spell.trial, -1)
+        if slot not in free:
+            slot = free[0] if free else len(free_from)
+        if slot == len(free_from):
+            free_from.append(spell.end)
+        free_from[slot] = spell.end
+        slot_of[spell.trial] = slot
+        packed.append(replace(spell, slot=slot + 1))
+    return sorted(packed, key=lambda each: (each.slot, each.start, each.trial))
+
+
+def _windows(spells: Sequence[Spell]) -> list[tuple[float, float]]:
+    """From the first epoch of each session to its last, joined where they overlap."""
+    bounds: dict[str, tuple[float, float]] = {}
+    for spell in spells:
+        start, end = bounds.get(spell.session, (spell.start, spell.end))
+        bounds[spell.session] = (min(start, spell.start), max(end, spell.end))
+    joined: list[tuple[float, float]] = []
+    for start, end in sorted(bounds.values()):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _use(node: str, spells: Sequence[Spell], seconds: float) -> NodeUse:
+    slots = max(spell.slot for spell in spells)
+    busy = sum(spell.busy for spell in spells)
+    return NodeUse(
+        node=node or UNRECORDED,
+        slots=slots,
+        trials=len({spell.trial for spell in spells}),
+        busy=busy,
+        share=_share(busy, slots, seconds),
+    )
+
+
+def _share(busy: float, slots: int, seconds: float) -> float:
+    # Clocks are not exact: never more than all of it.
+    return min(busy / (slots * seconds), 1.0) if seconds > 0 else 1.0
+
+
+def _seconds(moment: str) -> float | None:
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return None
