@@ -11,6 +11,7 @@ from reports.collect import collect_run
 from reports.compute.baseline import BaselineComparison, compare_baseline
 from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.summary import RunSummary, summarise_run
+from reports.figure_files import ImageFormat, figure_images
 from reports.matrix import matrix_latex, matrix_markdown, matrix_rows
 from reports.render import render_page
 from reports.summary_file import summary_content
@@ -33,6 +34,7 @@ class ReportFiles:
         best_config_json: configuration of the selected or best complete trial; None without one.
         best_config_yaml: an experiment file that distils it; None without one, and for several
             runs.
+        figures: each figure of the page, where they were asked for.
     """
 
     html: Path
@@ -44,6 +46,7 @@ class ReportFiles:
     matrix_tex: Path
     best_config_json: Path | None
     best_config_yaml: Path | None
+    figures: tuple[Path, ...] = ()
 
 
 def summarise(run: Path) -> RunSummary:
@@ -85,18 +88,23 @@ def summarise_baseline(run: Path) -> BaselineComparison | None:
     return compare_baseline(collect_run(run))
 
 
-def write_report(runs: Sequence[Path], output: Path | None = None) -> ReportFiles:
+def write_report(
+    runs: Sequence[Path], output: Path | None = None, figures: ImageFormat | None = None
+) -> ReportFiles:
     """Write the report of one or several runs.
 
     Args:
         runs: run folders, at least one.
         output: folder to write to; by default `report/` inside the only run.
+        figures: also write every figure of the page in this format, into `figures/`.
 
     Returns:
         The files written.
 
     Raises:
-        UsageError: if there is no run, or several runs and no output.
+        UsageError: if there is no run, or several runs and no output, or what draws figures is not
+            installed.
+        ResourceError: if there is no browser to draw figures.
         RunFolderError: if a path is no run folder of a known version.
         StorageError: if the output cannot be written.
     """
@@ -110,6 +118,7 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> ReportFile
         output = runs[0] / "report"
     collected = [collect_run(path) for path in runs]
     views = [view_run(run, f"run-{place}") for place, run in enumerate(collected, start=1)]
+    images = {} if figures is None else figure_images(views, figures)
     best = best_configurations(collected)
     experiment = best_experiment(collected[0]) if len(runs) == 1 else None
     written = ReportFiles(
@@ -122,6 +131,7 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> ReportFile
         matrix_tex=output / "matrix.tex",
         best_config_json=output / "best_config.json" if best else None,
         best_config_yaml=output / "best_config.yaml" if experiment is not None else None,
+        figures=tuple(output / "figures" / name for name in images),
     )
     trials, rows = trials_table(collected), matrix_rows(collected)
     texts = {
@@ -139,4 +149,6 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> ReportFile
         write_json(written.best_config_json, best[0] if len(runs) == 1 else best)
     if written.best_config_yaml is not None and experiment is not None:
         write_bytes_atomically(written.best_config_yaml, experiment.encode("utf-8", "replace"))
+    for path in written.figures:
+        write_bytes_atomically(path, images[path.name])
     return written

@@ -21,16 +21,28 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="folder to write to; needed for several runs")
     ] = None,
+    figures: Annotated[
+        Literal["svg", "png"] | None,
+        typer.Option(help="write every figure as a file too; needs kaleido and a Chromium"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the HTML report, CSV and JSON of one or several runs."""
+    """Write the report of one or several runs: the page, and its numbers in other forms."""
     from reports import write_report
 
-    files = write_report(runs, output)
+    files = write_report(runs, output, figures)
     if as_json:
-        print_json({"report": str(files.html), "summary": str(files.summary_json)})
-    else:
-        make_console().print(f"report: {files.html}", highlight=False, soft_wrap=True)
+        found = {"report": str(files.html), "summary": str(files.summary_json)}
+        print_json({**found, "figures": [str(path) for path in files.figures]})
+        return
+    console = make_console()
+    console.print(f"report: {files.html}", highlight=False, soft_wrap=True)
+    if files.figures:
+        console.print(
+            f"{len(files.figures)} figures: {files.figures[0].parent}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def export(
