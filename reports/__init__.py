@@ -9,6 +9,7 @@ from reports.compute.accuracy import Interval, relative_accuracy_interval
 from reports.compute.baseline import BaselineComparison
 from reports.compute.comparison import Spread, VariantRow
 from reports.compute.leaderboard import LeaderboardRow
+from reports.compute.reproduction import best_trial
 from reports.compute.summary import Budgets, RunSummary
 from reports.compute.trade_off import TradeOff, WeighedTrial
 from reports.files import (
@@ -18,6 +19,7 @@ from reports.files import (
     summarise_comparison,
     write_report,
 )
+from reports.model_card import CardFile, model_card
 from reports.summary_file import summary_schema
 from reports.tables import curves_table, trials_table
 from reports.tensorboard import EventFiles, export_tensorboard
@@ -25,6 +27,7 @@ from reports.tensorboard import EventFiles, export_tensorboard
 __all__ = [
     "BaselineComparison",
     "Budgets",
+    "CardFile",
     "EventFiles",
     "Interval",
     "LeaderboardRow",
@@ -36,9 +39,11 @@ __all__ = [
     "TrialData",
     "VariantRow",
     "WeighedTrial",
+    "best_trial",
     "collect_run",
     "curves_table",
     "export_tensorboard",
+    "model_card",
     "relative_accuracy_interval",
     "summarise",
     "summarise_baseline",

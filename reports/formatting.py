@@ -149,3 +149,8 @@ def sentence(text: str) -> str:
 def plural(number_of: int, noun: str) -> str:
     """Write a count with its noun, such as `1 trial` or `12 trials`."""
     return f"{number_of:,} {noun}" if number_of == 1 else f"{number_of:,} {noun}s"
+
+
+def markdown_text(text: str) -> str:
+    """Text in one line that no Markdown reads anything into."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>|#~" else " " if c in "\r\n" else c for c in text)

@@ -9,7 +9,7 @@ from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.reproduction import best_trial
 from reports.compute.summary import RunSummary, summarise_run
 from reports.configuration import student_name
-from reports.formatting import MISSING
+from reports.formatting import MISSING, markdown_text
 from reports.objectives import PEEKING_OBJECTIVE
 
 COLUMNS = (
@@ -120,7 +120,7 @@ def matrix_markdown(rows: Sequence[MatrixRow]) -> str:
     lines = [
         _markdown_line(COLUMNS),
         _markdown_line(["---:" if name in NUMBERS else "---" for name in COLUMNS]),
-        *(_markdown_line([_markdown(cell) for cell in row.cells]) for row in rows),
+        *(_markdown_line([markdown_text(cell) for cell in row.cells]) for row in rows),
     ]
     return "\n".join(lines) + f"\n\n{NOTE}\n"
 
@@ -201,11 +201,6 @@ def _percent(fraction: float | None) -> float | None:
 
 def _markdown_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _markdown(text: str) -> str:
-    """Text that no Markdown reads anything into."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]<>|#~" else " " if c == "\n" else c for c in text)
 
 
 def _latex_line(cells: Sequence[str]) -> str:

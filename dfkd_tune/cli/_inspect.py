@@ -1,4 +1,4 @@
-"""`report`, `export`, `status`, `list`, `show` and `doctor`.
+"""`report`, `status`, `list`, `show` and `doctor`.
 
 A command imports what it needs when it is called: PyTorch, Ray and pandas take seconds to load,
 for which `--help` and `status` should not wait.
@@ -40,27 +40,6 @@ def report(
     if files.figures:
         console.print(
             f"{len(files.figures)} figures: {files.figures[0].parent}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def export(
-    run: Annotated[Path, typer.Argument(help="run folder", show_default=False)],
-    tensorboard: Annotated[
-        Path, typer.Option(help="folder for TensorBoard event files", show_default=False)
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Write a run's records in another tool's form; again at any time, for what is new."""
-    from reports import export_tensorboard
-
-    files = export_tensorboard(run, tensorboard)
-    if as_json:
-        print_json({"folder": str(files.folder), "trials": files.trials, "epochs": files.epochs})
-    else:
-        make_console().print(
-            f"{files.epochs} epochs of {files.trials} trials: tensorboard --logdir {files.folder}",
             highlight=False,
             soft_wrap=True,
         )

@@ -12,7 +12,7 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_group
 
 from dfkd_tune import __version__
-from dfkd_tune.cli import _compare, _dashboard, _inspect, _simulate, _suite, _sweep
+from dfkd_tune.cli import _compare, _dashboard, _export, _inspect, _simulate, _suite, _sweep
 from dfkd_tune.errors import DfkdTuneError
 
 INTERRUPTED = 130
@@ -76,7 +76,7 @@ app.add_typer(
     help="Train, evaluate or inspect a teacher.",
 )
 app.command()(_inspect.report)
-app.command()(_inspect.export)
+app.command()(_export.export)
 app.command()(_inspect.status)
 app.command()(_dashboard.dashboard)
 app.command("list")(_inspect.list_)

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from run_folders import empty_run
 
 from dfkd_tune.benchmarks import BENCHMARKS
 from dfkd_tune.classifiers import CLASSIFIERS
 from dfkd_tune.cli._main import run
 from dfkd_tune.distillation import METHODS
+from dfkd_tune.records import RunFolder
+from dfkd_tune.sweeps import first_difference
 from search_spaces import SPACES
 
 
@@ -71,6 +74,19 @@ def test_generators_are_listed_with_their_conditionings(output: Any) -> None:
     rows = json.loads(output("list", "generators", "--json"))
     names = {row["generator"] for row in rows}
     assert {"upsample", "dcgan", "embed_concat", "conditional_bn"} <= names
+
+
+def test_the_schema_of_the_summary_is_printed(output: Any) -> None:
+    schema = json.loads(output("show", "schema", "summary"))
+    assert schema["title"] == "summary.json of a dfkd-tune report"
+
+
+def test_the_records_are_exported_by_either_flag(output: Any, tmp_path: Path) -> None:
+    run = empty_run(tmp_path / "run")
+    told = json.loads(output("export", run.path, "--tensorboard", tmp_path / "a", "--json"))
+    assert told == {"folder": str(tmp_path / "a" / "run"), "trials": 0, "epochs": 0}
+    arguments = ("--format", "tensorboard", "--output", tmp_path / "b")
+    assert output("export", run.path, *arguments).startswith("0 epochs of 0 trials: tensorboard ")
 
 
 def test_version(output: Any) -> None:
@@ -164,6 +180,18 @@ def test_from_sweep_to_distill(
     recipe = json.loads(output("distill", file, "--epochs", "2", "--json"))
     assert recipe["name"] == "tiny-recipe"
     assert recipe["selected"] is False
+    selection = RunFolder(storage / "tiny").selection()
+    assert selection is not None
+    chosen = selection.trial
+    best = storage / "tiny" / "report" / "best_config.yaml"
+    output("distill", best, "--storage", storage, "--json")
+    repeated = RunFolder(storage / f"tiny-{chosen}-recipe")
+    assert first_difference(repeated, storage / "tiny" / "trials" / chosen) is None
+    arguments = ("--format", "torch,safetensors", "--output", storage / "student", "--json")
+    exported = json.loads(output("export", storage / "tiny", *arguments))
+    assert exported["trial"] == chosen
+    weights = exported["files"]["student.safetensors"]
+    assert weights["sha256"] == selection.student_sha256
     both = json.loads(
         output(
             "report",

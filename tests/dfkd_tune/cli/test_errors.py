@@ -239,3 +239,31 @@ def test_a_cost_and_what_does_not_go_with_it(command: Any, experiment: Any, tmp_
     says(outcome, 2, "search.scheduler.name: asha", "set it to none")
     weighed = experiment(search={"against": "parameters"})
     says(command("simulate", weighed, "--curves", tmp_path), 2, "search.against", "take it out")
+
+
+def test_what_to_export_is_asked_for(command: Any, tmp_path: Path) -> None:
+    run, out = empty_run(tmp_path / "run").path, tmp_path / "out"
+    says(command("export", run), 2, "--format is missing; give safetensors, onnx or torch")
+    says(command("export", run, "--format", "onnx"), 2, "--output is missing")
+    both = ("--tensorboard", out, "--format", "torch", "--output", out)
+    says(command("export", run, *both), 2, "--tensorboard DIR stands for --format tensorboard")
+    says(
+        command("export", run, "--format", "torch,tensorboard", "--output", out),
+        2,
+        "--format tensorboard writes no student",
+    )
+    says(
+        command("export", run, "--format", "torch,onx", "--output", out),
+        2,
+        "no format 'onx'; did you mean 'onnx'?",
+    )
+    says(
+        command("export", run, "--format", "torch", "--output", out),
+        1,
+        "has no complete trial yet, and so no student to export",
+    )
+    assert not out.exists()
+
+
+def test_an_unknown_schema_is_said(command: Any) -> None:
+    says(command("show", "schema", "trials"), 2, "no schema 'trials'; Known: summary")

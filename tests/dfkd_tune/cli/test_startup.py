@@ -42,7 +42,16 @@ def loaded_by(*command: object) -> set[str]:
         ("--version",),
         *(
             (name, "--help")
-            for name in ("sweep", "distill", "suite", "report", "status", "list", "doctor")
+            for name in (
+                "sweep",
+                "distill",
+                "suite",
+                "report",
+                "export",
+                "status",
+                "list",
+                "doctor",
+            )
         ),
     ],
     ids=" ".join,
