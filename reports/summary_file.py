@@ -16,7 +16,9 @@ from reports.collect import RunData
 from reports.compute.baseline import SearchPath, compare_baseline
 from reports.compute.choice import ScoreQuality, choice_quality
 from reports.compute.comparison import compare_variants
+from reports.compute.cost import Cost, run_cost
 from reports.compute.summary import RunSummary, summarise_run
+from reports.compute.utilisation import NodeUse, utilisation
 
 SUMMARY_SCHEMA_VERSION = 1
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -113,6 +115,28 @@ class VariantContent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UseContent:
+    """How the nodes of a run were used while it was running.
+
+    Args:
+        seconds: in which the command trained trials: from the first epoch of each of its starts to
+            the last one.
+        paused: seconds between these, in which it did not.
+        starts: of the command, in which trials trained.
+        slots: of all nodes.
+        share: part of the time of all slots in which they were busy, a fraction.
+        nodes: in order of their names.
+    """
+
+    seconds: float
+    paused: float
+    starts: int
+    slots: int
+    share: float
+    nodes: tuple[NodeUse, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunContent(RunSummary):
     """A run in numbers, without rounding; what is unknown, or is not finite, is null.
 
@@ -122,6 +146,8 @@ class RunContent(RunSummary):
         baseline: against random search at equal budget; null where there is no baseline.
         choice: how good a choice without labels was; null where that cannot be told.
         comparison: every variant over its seeds; empty for a run that is no comparison.
+        cost: of the run, and what stopping trials early saved; null while no epoch is recorded.
+        utilisation: of the nodes; null where no epoch has a time.
     """
 
     selection: SelectionRecord | None
@@ -129,6 +155,8 @@ class RunContent(RunSummary):
     baseline: BaselineContent | None
     choice: ChoiceContent | None
     comparison: tuple[VariantContent, ...]
+    cost: Cost | None
+    utilisation: UseContent | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +253,7 @@ def _described(cls: type[Any]) -> dict[str, str]:
 
 
 def _run_content(run: RunData) -> RunContent:
-    summary, baseline = summarise_run(run), compare_baseline(run)
+    summary, baseline, use = summarise_run(run), compare_baseline(run), utilisation(run)
     variants = TypeAdapter(tuple[VariantContent, ...])
     return RunContent(
         **{field.name: getattr(summary, field.name) for field in fields(RunSummary)},
@@ -241,6 +269,10 @@ def _run_content(run: RunData) -> RunContent:
         ),
         choice=_choice_content(run),
         comparison=variants.validate_python([row.as_json() for row in compare_variants(run)]),
+        cost=run_cost(run),
+        utilisation=None
+        if use is None
+        else UseContent(**{field.name: getattr(use, field.name) for field in fields(UseContent)}),
     )
 
 

@@ -22,6 +22,7 @@ class Reproduction:
         configuration: that trial's whole configuration; None without a trial.
         command: that distils this configuration again; None without a trial, or with one that
             took over weights.
+        export_command: that writes the student for use elsewhere.
         not_alone: why there is no command, in words; often empty.
         seed: of the trial.
         weights: the student's weights file, relative to the run folder; None where there is none.
@@ -34,6 +35,7 @@ class Reproduction:
     trial: str | None
     configuration: Mapping[str, Any] | None
     command: str | None
+    export_command: str
     not_alone: str
     seed: int | None
     weights: str | None
@@ -79,6 +81,9 @@ def reproduction(run: RunData) -> Reproduction:
         trial=trial.name if trial else None,
         configuration=trial.trial.configuration if trial and trial.trial else None,
         command=distill_command(run, trial.name) if trial and not parent else None,
+        export_command=shlex.join(
+            ["dfkd-tune", "export", _folder(run), "--format", "torch", "--output", "student"]
+        ),
         not_alone=""
         if parent is None
         else f"{trial.name if trial else ''} took over the weights of {parent.trial} at "
@@ -95,9 +100,13 @@ def reproduction(run: RunData) -> Reproduction:
 
 def distill_command(run: RunData, trial: str) -> str:
     """The command that distils a trial's configuration again, outside the search."""
+    return shlex.join(["dfkd-tune", "distill", _folder(run), "--trial", trial])
+
+
+def _folder(run: RunData) -> str:
+    """The run folder as the command that made it knows it."""
     storage = run.experiment.get("storage")
-    folder = f"{storage}/{run.run.name}" if isinstance(storage, str) else run.run.name
-    return shlex.join(["dfkd-tune", "distill", folder, "--trial", trial])
+    return f"{storage}/{run.run.name}" if isinstance(storage, str) else run.run.name
 
 
 def _checked_weights(

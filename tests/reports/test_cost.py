@@ -13,6 +13,7 @@ from reports.compute.cost import run_cost, seconds_per_step
 from reports.compute.utilisation import UNRECORDED, Utilisation, utilisation
 from reports.figures import utilisation as drawn
 from reports.figures import utilisation_figure
+from reports.summary_file import summary_content
 from reports.view import view_run
 
 START = datetime(2025, 3, 4, tzinfo=UTC)
@@ -223,6 +224,10 @@ def test_cost_in_numbers(make_run: Maker, spec: Any) -> None:
     assert cost.saved_seconds == pytest.approx(20 * 14 / 20)
     assert cost.without_pace == 1
     assert cost.processors == "CPU, 1 thread each"
+    (summary,) = summary_content([data])["runs"]
+    assert summary["cost"]["saved"] == {"trials": 2, "trained": 20, "saved": 60}
+    assert summary["cost"]["saved_seconds"] == cost.saved_seconds
+    assert [node["node"] for node in summary["utilisation"]["nodes"]] == [UNRECORDED, "n"]
 
 
 def test_processors_in_words(make_run: Maker, spec: Any) -> None:
