@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from reports.compute.utilisation import UNRECORDED, Spell, Utilisation
 from reports.figures.base import Figure, empty_figure, plain, rounded
-from reports.formatting import duration, percent, plural, shorten
+from reports.formatting import duration, percent, plural
 
 MOST_BARS = 1500
 """Drawn one by one; of more, those between which no gap could be seen are drawn as one."""
@@ -27,7 +27,7 @@ STATES = (
 )
 SEVERAL = ("several trials", "#0072B2", "")
 ROW, LOWEST, HIGHEST = 26, 190, 900
-LONGEST_NAME = 24
+LONGEST_NAME = 14
 UNITS = ((3 * 3600.0, 3600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
@@ -110,7 +110,16 @@ def _places(use: Utilisation) -> Iterable[tuple[str, int]]:
 
 
 def _label(node: str, slot: int) -> str:
-    return f"{plain(shorten(node, LONGEST_NAME))} {slot}" if node else f"slot {slot}"
+    """The number of a slot; of the first, after its node's name, whose end tells it from others."""
+    if not node:
+        return f"slot {slot}"
+    if slot > 1:
+        return str(slot)
+    host = node.partition(".")[0]
+    name = node if host.isdigit() else host
+    if len(name) > LONGEST_NAME:
+        name = f"\N{HORIZONTAL ELLIPSIS}{name[1 - LONGEST_NAME :]}"
+    return f"{plain(name)} {slot}"
 
 
 def _bars(spells: Sequence[Spell], whole: float) -> list[Bar]:

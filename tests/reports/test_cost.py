@@ -164,13 +164,25 @@ def test_the_timeline_draws_what_was_computed(make_run: Maker, spec: Any) -> Non
         == "t0000, complete: epoch 2, 5\N{NO-BREAK SPACE}min 00\N{NO-BREAK SPACE}s"
     )
     assert (list(stopped.base), list(stopped.x), list(stopped.y)) == ([0], [1], [1])
-    assert list(figure.figure.layout.yaxis.ticktext) == ["left 1", "left 2", "right 1"]
+    assert list(figure.figure.layout.yaxis.ticktext) == ["left 1", "2", "right 1"]
     assert figure.figure.layout.xaxis.title.text == "minutes since the start"
     share = f"{100 * 520 / 1800:.1f}\N{NO-BREAK SPACE}%"
     assert figure.summary == (
         f"3 slots on 2 nodes were busy {share} of 10\N{NO-BREAK SPACE}min 00\N{NO-BREAK SPACE}s, "
         f"training 3 trials."
     )
+
+
+def test_of_a_long_name_the_end_is_shown(make_run: Maker, spec: Any) -> None:
+    names = ("gpu-pool-worker-00.cluster.local", "gpu-pool-worker-01.cluster.local", "10.0.0.7")
+    use = used(make_run, spec, *([(10, 10, "a", name)] for name in names))
+    labels = utilisation_figure(use).figure.layout.yaxis.ticktext
+    assert list(labels) == [
+        "10.0.0.7 1",
+        "\N{HORIZONTAL ELLIPSIS}ool-worker-00 1",
+        "\N{HORIZONTAL ELLIPSIS}ool-worker-01 1",
+    ]
+    assert all(len(label) <= 16 for label in labels)
 
 
 def test_of_many_spells_those_without_a_visible_gap_are_drawn_as_one(

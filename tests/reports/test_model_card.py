@@ -117,6 +117,11 @@ def test_without_labels_it_claims_no_accuracy(
     assert "given as a weights file" in text
 
 
+def test_one_distillation_chose_nothing(make_run: Maker, spec: Any) -> None:
+    text = card_of(make_run([spec(values=(0.5,))], kind="distill", name="one"))
+    assert "| Chosen | one is one distillation: nothing was searched |" in text
+
+
 def test_foreign_text_breaks_nothing(make_run: Maker, spec: Any) -> None:
     run = make_run([spec(values=(0.5,), architecture=EVIL, parameters={EVIL: EVIL})], command=EVIL)
     told(run, class_names=[EVIL], method=EVIL, benchmark=EVIL)
