@@ -30,7 +30,9 @@ def images(count: int, seed: int = 7) -> torch.Tensor:
     return torch.randn(count, *INPUTS.shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("architecture", ["convnet", "shufflenet_v2"])
+@pytest.mark.parametrize(
+    "architecture", ["convnet", pytest.param("shufflenet_v2", marks=pytest.mark.long)]
+)
 def test_every_format_gives_the_logits_of_the_selected_student(
     make_run: Make, tmp_path: Path, architecture: str
 ) -> None:
