@@ -76,6 +76,7 @@ def _table(title: str, ways: list[Way]) -> Table:
     for column in (
         "student steps/s",
         "x plain",
+        "by CPU",
         "images/s",
         "synthesis",
         "peak MiB",
@@ -89,6 +90,7 @@ def _table(title: str, ways: list[Way]) -> Table:
             way.name,
             f"{way.steps_per_second:.3g}",
             f"{way.speed:.2f}",
+            f"{way.cpu_speed:.2f}",
             f"{way.images_per_second:.3g}",
             f"{100 * way.synthesis_share:.0f} %",
             f"{way.peak_memory_mib:.0f}",

@@ -26,6 +26,7 @@ class Way:
         images_per_second: all that passed through training, median over epochs.
         synthesis_share: of an epoch's seconds, median over epochs.
         speed: steps per second over those of the plain loop, paired round by round: median.
+        cpu_speed: the same by seconds of CPU, which other work on the machine changes little.
         peak_memory_mib: of the process after its blocks.
         arithmetic_share: of the machine's rate of matrix products in the way's precision.
         loss_difference: largest relative difference of a loss to the plain loop's in its first
@@ -39,6 +40,7 @@ class Way:
     images_per_second: float
     synthesis_share: float
     speed: float
+    cpu_speed: float
     peak_memory_mib: float
     arithmetic_share: float
     loss_difference: float | None
@@ -140,10 +142,6 @@ def _way(
     seconds = [each for block in blocks for each in block["seconds"]]
     synthesis = [each for block in blocks for each in block["synthesis"]]
     middle = statistics.median(seconds)
-    ratios = [
-        statistics.median(other["seconds"]) / statistics.median(block["seconds"])
-        for block, other in zip(blocks, plain, strict=True)
-    ]
     same = name in (PLAIN, "default")
     return Way(
         name=name,
@@ -152,12 +150,22 @@ def _way(
         synthesis_share=statistics.median(
             part / whole for part, whole in zip(synthesis, seconds, strict=True)
         ),
-        speed=statistics.median(ratios),
+        speed=_ratio(blocks, plain, "seconds"),
+        cpu_speed=_ratio(blocks, plain, "cpu"),
         peak_memory_mib=memory,
         arithmetic_share=operations / middle / rate,
         loss_difference=difference(blocks[0], plain[0]) if same else None,
         phases=phases,
         epoch_seconds=[block["seconds"] for block in blocks],
+    )
+
+
+def _ratio(blocks: list[dict[str, Any]], plain: list[dict[str, Any]], kind: str) -> float:
+    return float(
+        statistics.median(
+            statistics.median(other[kind]) / statistics.median(block[kind])
+            for block, other in zip(blocks, plain, strict=True)
+        )
     )
 
 

@@ -32,6 +32,7 @@ class Block:
         steps: student steps of an epoch.
         images: that passed through training in an epoch.
         seconds: of each epoch.
+        cpu: seconds of CPU of each epoch, of all threads of the process.
         synthesis: seconds of it.
         student: seconds of it.
         losses: of each epoch: mean of every weighted term.
@@ -40,6 +41,7 @@ class Block:
     steps: int
     images: int
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     synthesis: list[float] = field(default_factory=list)
     student: list[float] = field(default_factory=list)
     losses: list[dict[str, float]] = field(default_factory=list)
@@ -72,19 +74,22 @@ class _Case:
         with tempfile.TemporaryDirectory() as folder:
             loop = PlainLoop(self.config, self.teacher, self.inputs, Path(folder))
             for epoch in range(self.config.schedule.epochs):
-                began = time.perf_counter()
+                began, used = time.perf_counter(), time.process_time()
                 block.losses.append(loop.epoch())
                 if epoch:
+                    block.cpu.append(time.process_time() - used)
                     total = time.perf_counter() - began
                     block.count(loop.seconds["synthesis"], loop.seconds["student"], total)
         return block
 
     def _ours(self) -> Block:
-        block = self.empty_block()
+        block, used = self.empty_block(), [0.0]
 
         def report(progress: Progress) -> None:
             block.losses.append(dict(progress.losses))
+            used.append(time.process_time())
             if progress.epoch > 1:
+                block.cpu.append(used[-1] - used[-2])
                 seconds = progress.seconds
                 block.count(seconds["synthesis"], seconds["student"], seconds["total"])
 

@@ -75,12 +75,13 @@ def test_a_case_is_measured_in_processes_of_their_own(
     (case,) = found["cases"]
     ways = {way["name"]: way for way in case["ways"]}
     assert list(ways) == ["plain", "default", "bfloat16"]
-    assert ways["plain"]["speed"] == 1
+    assert ways["plain"]["speed"] == ways["plain"]["cpu_speed"] == 1
     assert ways["plain"]["loss_difference"] == 0
     assert ways["default"]["loss_difference"] < 1e-4
     assert ways["bfloat16"]["loss_difference"] is None
     for way in ways.values():
         assert way["steps_per_second"] > 0
+        assert way["cpu_speed"] > 0
         assert 0 < way["synthesis_share"] < 1
         assert 0 < way["arithmetic_share"] < 1
         assert way["peak_memory_mib"] > 100
