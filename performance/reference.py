@@ -40,9 +40,15 @@ WORKERS = 2
 
 
 class HookedNetwork:
-    """A network whose hooks compute BatchNorm statistics and keep features in every pass."""
+    """A network whose hooks keep features in every pass, and compute BatchNorm statistics.
 
-    def __init__(self, network: nn.Module, inputs: InputSpecification) -> None:
+    Args:
+        network: with any number of BatchNorm layers.
+        inputs: shape and classes of its input.
+        statistics: of the teacher; public code has no such hooks on the student.
+    """
+
+    def __init__(self, network: nn.Module, inputs: InputSpecification, *, statistics: bool) -> None:
         self.network = network
         taps = TappedNetwork(network, inputs)
         self.shapes = taps.shapes()
@@ -55,7 +61,7 @@ class HookedNetwork:
         for name in names:
             modules[name].register_forward_hook(self._keep(name))
         modules[last].register_forward_pre_hook(self._keep_input)
-        for layer in norms:
+        for layer in norms if statistics else ():
             layer.register_forward_pre_hook(self._measure)
 
     def _keep(self, name: str) -> Callable[..., None]:
@@ -133,8 +139,9 @@ class PlainLoop:
         folder: Path,
     ) -> None:
         self.config, self.inputs, self.folder = config, inputs, folder
-        self.teacher = HookedNetwork(teacher.eval(), inputs)
-        self.student = HookedNetwork(build_classifier(config.student, inputs, config.seed), inputs)
+        self.teacher = HookedNetwork(teacher.eval(), inputs, statistics=True)
+        student = build_classifier(config.student, inputs, config.seed)
+        self.student = HookedNetwork(student, inputs, statistics=False)
         self.generator = build_generator(config.generator, inputs, config.seed + 1)
         self.source = torch.Generator().manual_seed(config.seed + 2)
         self.host_source = torch.Generator().manual_seed(config.seed + 5)

@@ -127,7 +127,7 @@ class _Case:
         network = self.teacher.eval()
         pass_on: Callable[[Tensor], object]
         if plain:
-            pass_on = HookedNetwork(network, self.inputs)
+            pass_on = HookedNetwork(network, self.inputs, statistics=True)
         else:
             pass_on = TappedNetwork(network, self.inputs, precision=self.config.precision)
         with torch.no_grad():
