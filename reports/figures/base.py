@@ -74,9 +74,10 @@ def plain(text: str) -> str:
 
 
 def axis_title(text: str) -> str:
-    """A title that fits beside its axis, in two lines where it is long."""
+    """A title that fits beside its axis, in lines where it is long."""
     head, on, tail = text.partition(" on ")
-    lines = [head, f"on {tail}"] if on else textwrap.wrap(text, TITLE_WIDTH)
+    parts = [head, f"on {tail}"] if on else [text]
+    lines = [line for part in parts for line in textwrap.wrap(part, TITLE_WIDTH)]
     return "<br>".join(plain(line) for line in lines) if len(text) > TITLE_WIDTH else plain(text)
 
 
