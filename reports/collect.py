@@ -6,14 +6,17 @@ Only `run.json` must be readable. Whatever else is missing or damaged becomes an
 
 import fcntl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import (
     AuditCard,
-    EpochRecord,
+    EpochTable,
     PoolRecord,
     RunFolder,
     RunRecord,
@@ -26,10 +29,14 @@ from dfkd_tune.records import (
     TrialFolder,
     TrialRecord,
     YardsticksRecord,
+    epoch_table,
+    read_epoch_tables,
     read_record,
 )
 
 Value = TypeVar("Value")
+
+NO_EPOCHS = epoch_table([])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +57,7 @@ class TrialData:
     name: str
     trial: TrialRecord | None
     status: StatusRecord | None
-    epochs: tuple[EpochRecord, ...] = ()
+    epochs: EpochTable = NO_EPOCHS
     image_grids: Mapping[int, Path] = field(default_factory=dict)
     student_weights: Path | None = None
     test: TestOutcome | None = None
@@ -64,19 +71,27 @@ class TrialData:
         return self.status.state
 
     @property
-    def evaluated(self) -> tuple[EpochRecord, ...]:
+    def evaluated(self) -> EpochTable:
         """The epochs that have a value of the search objective."""
-        return tuple(epoch for epoch in self.epochs if epoch.value is not None)
+        return self.epochs.evaluated
 
-    @property
+    @cached_property
+    def values(self) -> tuple[float, ...]:
+        """All finite values of the search objective, in order; fractions."""
+        values = self.evaluated.numbers("value")
+        return tuple(values[np.isfinite(values)].tolist())
+
+    @cached_property
     def seconds(self) -> float:
         """Wall seconds of all epochs that count; epochs trained again count once."""
-        return sum(epoch.seconds.total for epoch in self.epochs)
+        total: float = sum(self.epochs.numbers("seconds.total").tolist())
+        return total
 
     @property
     def student_steps(self) -> int:
         """Student steps so far, with those that it took over from another trial."""
-        return self.epochs[-1].student_steps if self.epochs else self.inherited_steps
+        steps = self.epochs.numbers("student_steps")
+        return int(steps[-1]) if len(steps) else self.inherited_steps
 
     @property
     def inherited_steps(self) -> int:
@@ -107,6 +122,7 @@ class RunData:
         yardsticks: what the student reaches with real images; None where it was not measured.
         selected_images: what the selected trial's images are like; None where it is not known.
         problems: what could not be read, in words; without those of single trials.
+        computed: what `once` has computed of it.
     """
 
     path: Path
@@ -122,10 +138,24 @@ class RunData:
     yardsticks: YardsticksRecord | None = None
     selected_images: SelectedImagesRecord | None = None
     problems: tuple[str, ...] = ()
+    computed: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def find_trial(self, name: str) -> TrialData | None:
         """The trial of that name, or None."""
         return next((trial for trial in self.trials if trial.name == name), None)
+
+
+def once(compute: Callable[[RunData], Value]) -> Callable[[RunData], Value]:
+    """Compute something of a run the first time only, for what many parts of a report need."""
+
+    @wraps(compute)
+    def computed(run: RunData) -> Value:
+        if compute not in run.computed:
+            run.computed[compute] = compute(run)
+        found: Value = run.computed[compute]
+        return found
+
+    return computed
 
 
 def collect_run(path: Path) -> RunData:
@@ -142,6 +172,12 @@ def collect_run(path: Path) -> RunData:
     """
     folder = RunFolder.open(path)
     problems: list[str] = []
+    folders = folder.trial_folders()
+    trials: list[TrialData] = []
+    epochs = read_epoch_tables(
+        [trial.metrics_file for trial in folders],
+        meanwhile=lambda: trials.extend(map(_collect_trial, folders)),
+    )
     return RunData(
         path=path,
         run=folder.run(),
@@ -150,7 +186,7 @@ def collect_run(path: Path) -> RunData:
         sessions=tuple(_read(folder.sessions, [], problems)),
         teacher=_read(folder.teacher_card, None, problems),
         selection=_read(folder.selection, None, problems),
-        trials=tuple(_collect_trial(trial) for trial in folder.trial_folders()),
+        trials=tuple(map(_with_epochs, trials, epochs)),
         audit=_read(lambda: _audit_card(folder.audit_card_file), None, problems),
         pool=_read(folder.pool, None, problems),
         yardsticks=_read(folder.yardsticks, None, problems),
@@ -188,15 +224,21 @@ def _audit_card(path: Path) -> AuditCard | None:
     return read_record(path, AuditCard) if path.exists() else None
 
 
+def _with_epochs(trial: TrialData, epochs: EpochTable | OSError) -> TrialData:
+    if isinstance(epochs, OSError):
+        problem = f"{type(epochs).__name__}: {epochs}"
+        return replace(trial, problems=(*trial.problems, problem))
+    return replace(trial, epochs=epochs)
+
+
 def _collect_trial(folder: TrialFolder) -> TrialData:
-    """Read one trial, noting what cannot be read."""
+    """Read one trial but for its epochs, noting what cannot be read."""
     problems: list[str] = []
     weights = folder.student_weights
     return TrialData(
         name=folder.name,
         trial=_read(folder.trial, None, problems),
         status=_read(folder.status, None, problems),
-        epochs=tuple(_read(folder.epochs, [], problems)),
         image_grids=_read(folder.image_grids, {}, problems),
         student_weights=weights if weights.is_file() else None,
         test=_read(folder.test, None, problems),

@@ -1,13 +1,16 @@
 """Write the report: the page and, beside it, its numbers for other programs and for texts."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dfkd_tune.errors import UsageError
 from dfkd_tune.records import write_bytes_atomically, write_json
 from reports.best_config import best_configurations, best_experiment
-from reports.collect import collect_run
+from reports.collect import RunData, collect_run
 from reports.compute.baseline import BaselineComparison, compare_baseline
 from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.summary import RunSummary, summarise_run
@@ -15,7 +18,7 @@ from reports.figure_files import ImageFormat, figure_images
 from reports.matrix import matrix_latex, matrix_markdown, matrix_rows
 from reports.render import render_page
 from reports.summary_file import summary_content
-from reports.tables import curves_table, parquet_content, trials_table
+from reports.tables import curves_csv, parquet_content, trials_table
 from reports.view import view_run
 
 
@@ -116,11 +119,39 @@ def write_report(
                 f"a report of {len(runs)} runs needs an output folder; say where to write it"
             )
         output = runs[0] / "report"
-    collected = [collect_run(path) for path in runs]
-    views = [view_run(run, f"run-{place}") for place, run in enumerate(collected, start=1)]
+    with _without_collecting():
+        collected = [collect_run(path) for path in runs]
+        # The largest file takes the longest, and leaves Python's lock meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            curves = beside.submit(_write_curves, output / "curves.csv", collected)
+            written = _write_all_but_curves(collected, output, figures)
+            curves.result()
+    return written
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Leave cycles in memory alone: among many records, to look for them takes long."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _write_curves(path: Path, runs: list[RunData]) -> None:
+    write_bytes_atomically(path, *curves_csv(runs))
+
+
+def _write_all_but_curves(
+    runs: list[RunData], output: Path, figures: ImageFormat | None
+) -> ReportFiles:
+    views = [view_run(run, f"run-{place}") for place, run in enumerate(runs, start=1)]
     images = {} if figures is None else figure_images(views, figures)
-    best = best_configurations(collected)
-    experiment = best_experiment(collected[0]) if len(runs) == 1 else None
+    best = best_configurations(runs)
+    experiment = best_experiment(runs[0]) if len(runs) == 1 else None
     written = ReportFiles(
         html=output / "report.html",
         trials_csv=output / "trials.csv",
@@ -133,18 +164,17 @@ def write_report(
         best_config_yaml=output / "best_config.yaml" if experiment is not None else None,
         figures=tuple(output / "figures" / name for name in images),
     )
-    trials, rows = trials_table(collected), matrix_rows(collected)
+    trials, rows = trials_table(runs), matrix_rows(runs)
     texts = {
         written.html: render_page(views),
         written.trials_csv: trials.to_csv(index=False, lineterminator="\n"),
-        written.curves_csv: curves_table(collected).to_csv(index=False, lineterminator="\n"),
         written.matrix_md: matrix_markdown(rows),
         written.matrix_tex: matrix_latex(rows),
     }
     for path, text in texts.items():
         write_bytes_atomically(path, text.encode("utf-8", "replace"))
     write_bytes_atomically(written.trials_parquet, parquet_content(trials))
-    write_json(written.summary_json, summary_content(collected))
+    write_json(written.summary_json, summary_content(runs))
     if written.best_config_json is not None:
         write_json(written.best_config_json, best[0] if len(runs) == 1 else best)
     if written.best_config_yaml is not None and experiment is not None:

@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from dfkd_tune import __version__
 from reports import formatting
+from reports.compute.limits import SHOWN_ROWS, some
 from reports.compute.verdict import STATES
 from reports.figures import Figure
 from reports.view import RunView, pretty_json
@@ -33,6 +34,7 @@ FILTERS = (
     formatting.moment,
     formatting.sentence,
     pretty_json,
+    some,
 )
 
 
@@ -54,6 +56,7 @@ def render_page(views: Sequence[RunView]) -> str:
         .render(
             views=views,
             states=STATES,
+            shown_rows=SHOWN_ROWS,
             style=Markup(_resource("report.css") + _resource("mattered.css")),
             script=Markup(_resource("report.js") + _resource("brush.js")),
             plotly_js=Markup(get_plotlyjs()),

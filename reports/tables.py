@@ -1,12 +1,17 @@
 """Tidy tables of a run: one row per trial, and one row per epoch of every trial."""
 
 import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
-from dfkd_tune.records import EpochRecord
-from reports.collect import RunData
+from reports.collect import RunData, TrialData
 from reports.compute.leaderboard import LeaderboardRow, leaderboard
 from reports.objectives import objective_name
 
@@ -36,6 +41,10 @@ TRIAL_COLUMNS = (
     "peak_memory_mib",
 )
 CURVE_COLUMNS = ("run", "trial", "epoch", "student_steps", "generator_steps", "stage", "value")
+SINGULAR = {"losses": "loss", "learning_rates": "learning_rate"}
+QUOTE = '"'
+WRITERS = 2
+TRIALS_IN_PART = 100
 WHOLE_NUMBERS = (
     "rank",
     "epochs",
@@ -72,14 +81,91 @@ def curves_table(runs: list[RunData]) -> pd.DataFrame:
     Returns:
         Rows in order of runs, trials and epochs; what an epoch did not measure is NA.
     """
-    rows = [
-        {"run": run.run.name, "trial": trial.name, **_epoch_row(epoch)}
-        for run in runs
-        for trial in run.trials
-        for epoch in trial.epochs
-    ]
-    metrics = sorted({name for row in rows for name in row} - set(CURVE_COLUMNS))
-    return pd.DataFrame(rows, columns=[*CURVE_COLUMNS, *metrics])
+    parts = list(_curve_parts(runs))
+    return pa.concat_tables(parts).to_pandas() if parts else pd.DataFrame(columns=CURVE_COLUMNS)
+
+
+def curves_csv(runs: list[RunData]) -> list[bytes]:
+    """The same as CSV, in parts that follow one another.
+
+    Args:
+        runs: records of the runs.
+    """
+    header = ",".join(_quoted(name) for name in (*CURVE_COLUMNS, *_metrics(runs)))
+    # The writer leaves Python's lock, so that threads share the work.
+    with ThreadPoolExecutor(WRITERS) as writers:
+        return [f"{header}\n".encode("utf-8", "replace"), *writers.map(_csv, _curve_parts(runs))]
+
+
+def _csv(part: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    texts = [column for column in part.columns if pa.types.is_string(column.type)]
+    plain = all(_quoted(text) == text for column in texts for text in column.unique().to_pylist())
+    style = "none" if plain else "needed"
+    csv.write_csv(part, sink, csv.WriteOptions(include_header=False, quoting_style=style))
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _quoted(name: str) -> str:
+    """A cell of CSV."""
+    return f'"{name.replace(QUOTE, 2 * QUOTE)}"' if set(name) & set('",\r\n') else name
+
+
+def _metrics(runs: list[RunData]) -> list[str]:
+    """The columns beside those that every table of epochs has."""
+    tables = [trial.epochs for run in runs for trial in run.trials if trial.epochs]
+    found = {_metric(name) for epochs in tables for name in epochs.columns}
+    if tables:
+        found.add("collapse_signs")
+    return sorted(found - {*CURVE_COLUMNS, "total_epochs"})
+
+
+def _metric(column: str) -> str:
+    """The name of a column of epochs in the table."""
+    group, dot, name = column.partition(".")
+    return f"{SINGULAR.get(group, group)}{dot}{name}"
+
+
+def _curve_parts(runs: list[RunData]) -> Iterator[pa.Table]:
+    """The table of epochs, some trials at a time."""
+    metrics = _metrics(runs)
+    for run in runs:
+        trials = [trial for trial in run.trials if trial.epochs]
+        for start in range(0, len(trials), TRIALS_IN_PART):
+            yield _curve_part(run, trials[start : start + TRIALS_IN_PART], metrics)
+
+
+def _curve_part(run: RunData, trials: list[TrialData], metrics: list[str]) -> pa.Table:
+    epochs = [trial.epochs for trial in trials]
+    named = [{_metric(name): column for name, column in each.columns.items()} for each in epochs]
+    of_trial = np.repeat(np.arange(len(trials)), [len(each) for each in epochs])
+    texts = {
+        "run": pa.array([_sound(run.run.name)]).take(np.zeros_like(of_trial)),
+        "trial": pa.array([_sound(trial.name) for trial in trials]).take(of_trial),
+        "stage": pa.array(chain.from_iterable(each.others["stage"] for each in epochs)),
+        "collapse_signs": pa.array(
+            _sound(", ".join(signs)) if signs else ""
+            for each in epochs
+            for signs in each.others["collapse_signs"]
+        ),
+    }
+    arrays: dict[str, pa.Array] = {}
+    for name in (*CURVE_COLUMNS, *metrics):
+        if name in texts:
+            arrays[name] = texts[name]
+        else:
+            parts = [
+                columns[name] if name in columns else np.full(len(each), np.nan)
+                for columns, each in zip(named, epochs, strict=True)
+            ]
+            arrays[name] = pa.array(np.concatenate(parts), from_pandas=True)
+    return pa.table(arrays)
+
+
+def _sound(text: str) -> str:
+    """A text that UTF-8 can hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def parquet_content(frame: pd.DataFrame) -> bytes:
@@ -125,27 +211,4 @@ def _trial_row(run: RunData, row: LeaderboardRow) -> dict[str, Any]:
         "seconds": row.seconds,
         "peak_memory_mib": row.peak_memory_mib,
         **{f"param.{key}": value for key, value in row.settings.items()},
-    }
-
-
-def _epoch_row(epoch: EpochRecord) -> dict[str, Any]:
-    return {
-        "epoch": epoch.epoch,
-        "student_steps": epoch.student_steps,
-        "generator_steps": epoch.generator_steps,
-        "stage": epoch.stage,
-        "value": epoch.value,
-        **{f"validation.{key}": value for key, value in epoch.validation.items()},
-        **{f"loss.{key}": value for key, value in epoch.losses.items()},
-        **{f"learning_rate.{key}": value for key, value in epoch.learning_rates.items()},
-        "class_entropy": epoch.class_entropy,
-        "feature_distance": epoch.feature_distance,
-        "kept_agreement": epoch.kept_agreement,
-        "collapse_signs": ", ".join(epoch.collapse_signs),
-        "seconds.synthesis": epoch.seconds.synthesis,
-        "seconds.student": epoch.seconds.student,
-        "seconds.evaluation": epoch.seconds.evaluation,
-        "seconds.total": epoch.seconds.total,
-        "images_per_second": epoch.images_per_second,
-        "peak_memory_mib": epoch.peak_memory_mib,
     }

@@ -13,7 +13,8 @@ from reports.compute.comparison import VariantRow, compare_variants, confirmed_r
 from reports.compute.cost import Cost, run_cost
 from reports.compute.failures import FailureReport, failure_report
 from reports.compute.history import HistoryPoint, search_history
-from reports.compute.leaderboard import teacher_validation_accuracy
+from reports.compute.leaderboard import LeaderboardRow, teacher_validation_accuracy
+from reports.compute.limits import board_rows, marked_points
 from reports.compute.mattered import Mattered, what_mattered
 from reports.compute.published import PublishedComparison, compare_published
 from reports.compute.reproduction import Reproduction, best_trial, reproduction, shown_trial
@@ -85,7 +86,9 @@ class RunView:
         summary: the run in short.
         objective: the words for its search objective.
         facts: the headline numbers of its verdict.
+        board: the rows of the leaderboard that the page shows.
         history: of the search.
+        marked: the points of it that the page shows.
         baseline: the search against random search at equal budget; None where there is none.
         choice: how good a choice without labels was; None where that cannot be told.
         published: what others published on the benchmark; None where nothing is known.
@@ -110,7 +113,9 @@ class RunView:
     summary: RunSummary
     objective: ObjectiveWords
     facts: tuple[Fact, ...]
+    board: tuple[LeaderboardRow, ...]
     history: tuple[HistoryPoint, ...]
+    marked: tuple[HistoryPoint, ...]
     baseline: BaselineComparison | None
     choice: ChoiceQuality | None
     published: PublishedComparison | None
@@ -148,6 +153,7 @@ def view_run(run: RunData, anchor: str) -> RunView:
         anchor: start of all ids of this run in the page, such as `run-1`.
     """
     history = search_history(run)
+    marked = marked_points(history)
     curves = learning_curves(run)
     inside = _inside(run)
     time = time_shares(run)
@@ -155,10 +161,12 @@ def view_run(run: RunData, anchor: str) -> RunView:
     summary, words = summarise_run(run), objective_words(run)
     figures: list[Figure] = []
     if any(point.value is not None for point in history):
-        figures += [history_figure(history, by, words.value) for by in ("order", "seconds")]
+        figures += [history_figure(history, marked, by, words.value) for by in ("order", "seconds")]
     if curves:
         teacher = teacher_validation_accuracy(run) if words.name == LABEL_OBJECTIVE else None
-        figures.append(curves_figure(curves, best.name if best else None, teacher, words.value))
+        evaluated = sum(1 for trial in run.trials if trial.evaluated)
+        name = best.name if best else None
+        figures.append(curves_figure(curves, name, teacher, words.value, evaluated))
     if inside is not None and inside.losses.terms:
         figures.append(losses_figure(inside.losses, inside.trial))
     if inside is not None and any(v is not None for v in inside.losses.class_entropy):
@@ -191,7 +199,9 @@ def view_run(run: RunData, anchor: str) -> RunView:
         summary=summary,
         objective=words,
         facts=facts(summary, comparison),
+        board=board_rows(summary.leaderboard),
         history=history,
+        marked=marked,
         baseline=baseline,
         choice=choice,
         published=compare_published(run),

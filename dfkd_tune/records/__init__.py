@@ -39,6 +39,8 @@ Accuracies are fractions in [0, 1]; relative accuracies are percent; times are U
 
 from dfkd_tune.records._audit import AuditCard
 from dfkd_tune.records._classes import ClassImages, ClassResults, Confusion
+from dfkd_tune.records._epoch_table import EpochTable, epoch_table
+from dfkd_tune.records._epoch_tables import read_epoch_tables
 from dfkd_tune.records._gpu_share import GpuShareRecord, StudentNeed, Throughput
 from dfkd_tune.records._pareto import (
     COST_WORDS,
@@ -107,6 +109,7 @@ __all__ = [
     "CostName",
     "DuplicateMeasure",
     "EpochRecord",
+    "EpochTable",
     "ErrorRecord",
     "GpuShareRecord",
     "HeldOutAgreement",
@@ -138,10 +141,12 @@ __all__ = [
     "YardsticksRecord",
     "append_record",
     "copy_file_atomically",
+    "epoch_table",
     "make_folder",
     "now",
     "pareto_points",
     "patiently",
+    "read_epoch_tables",
     "read_lines",
     "read_record",
     "storage_error",

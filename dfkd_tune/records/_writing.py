@@ -35,12 +35,12 @@ def make_folder(folder: Path) -> None:
         path.mkdir(exist_ok=True)
 
 
-def write_bytes_atomically(path: Path, content: bytes, *, anew: bool = True) -> None:
+def write_bytes_atomically(path: Path, *content: bytes, anew: bool = True) -> None:
     """Replace a file so that a reader, or a crash, meets the old or the new content, never half.
 
     Args:
         path: of the file.
-        content: of it.
+        content: of it, in parts that follow one another.
         anew: make its folder where there is none.
 
     Raises:
@@ -54,7 +54,7 @@ def write_bytes_atomically(path: Path, content: bytes, *, anew: bool = True) -> 
         if anew:
             make_folder(path.parent)
         with partial.open("wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
-from reports.collect import RunData, collect_run
+from reports.collect import RunData, collect_run, once
 from reports.compute.leaderboard import last_value
 from reports.formatting import percent, whole
 
@@ -104,6 +105,7 @@ class BaselineComparison:
         )
 
 
+@once
 def compare_baseline(run: RunData) -> BaselineComparison | None:
     """Compare a sweep with its random baseline.
 
@@ -150,9 +152,15 @@ def search_path(run: RunData) -> SearchPath:
         run: its records.
     """
     moments = sorted(
-        (epoch.time, trial.name, epoch.epoch, epoch.student_steps)
+        moment
         for trial in run.trials
-        for epoch in trial.epochs
+        for moment in zip(
+            trial.epochs.others["time"],
+            repeat(trial.name),
+            trial.epochs.numbers("epoch").tolist(),
+            trial.epochs.numbers("student_steps").tolist(),
+            strict=False,
+        )
     )
     ends = {
         (trial.name, trial.epochs[-1].epoch): value

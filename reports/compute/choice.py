@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from reports.collect import RunData, TrialData
+from reports.collect import RunData, TrialData, once
 from reports.compute.leaderboard import rank_trials
 from reports.objectives import (
     AUDIT_SCORE,
@@ -134,6 +134,7 @@ class ChoiceQuality:
         return self.best.accuracy - fmean(trial.accuracy for trial in self.trials)
 
 
+@once
 def choice_quality(run: RunData) -> ChoiceQuality | None:
     """Judge choices without labels by validation accuracies.
 

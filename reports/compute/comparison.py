@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dfkd_tune.published import PublishedResult, published_of_method
-from reports.collect import RunData, TrialData
+from reports.collect import RunData, TrialData, once
 
 CONFIRMATION = "confirmation"
 
@@ -119,6 +119,7 @@ class VariantRow:
         }
 
 
+@once
 def compare_variants(run: RunData) -> tuple[VariantRow, ...]:
     """The rows of a comparison, in its order; empty where the run is none.
 

@@ -68,7 +68,10 @@ def seconds_per_step(trial: TrialData) -> float | None:
     Returns:
         Seconds; None where the student has not trained.
     """
-    seconds = sum(epoch.seconds.total for epoch in trial.epochs if epoch.stage != "generator")
+    epochs = zip(
+        trial.epochs.numbers("seconds.total").tolist(), trial.epochs.others["stage"], strict=True
+    )
+    seconds: float = sum(seconds for seconds, stage in epochs if stage != "generator")
     return seconds / trial.trained_steps if trial.trained_steps > 0 else None
 
 

@@ -66,7 +66,7 @@ def search_history(run: RunData) -> tuple[HistoryPoint, ...]:
 def _end(trial: TrialData) -> str:
     """When a trial last moved, as ISO 8601; unknown times come last."""
     if trial.epochs:
-        return trial.epochs[-1].time
+        return str(trial.epochs.others["time"][-1])
     return trial.status.updated if trial.status else "~"
 
 

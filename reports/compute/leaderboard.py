@@ -1,13 +1,12 @@
 """The leaderboard: complete trials in order of merit, all others after them without a rank."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, get_args
 
 from dfkd_tune.records import CostName, trial_cost
-from reports.collect import RunData, TrialData
+from reports.collect import RunData, TrialData, once
 from reports.configuration import look_up, student_name
 from reports.objectives import DATA_FREE_OBJECTIVE, LABEL_OBJECTIVE, objective_name
 
@@ -82,6 +81,7 @@ def teacher_validation_accuracy(run: RunData) -> float | None:
     return score.accuracy if score else None
 
 
+@once
 def rank_trials(run: RunData) -> tuple[TrialData, ...]:
     """The complete trials by the rule of selection: highest last value first.
 
@@ -102,6 +102,8 @@ def weighed_cost(run: RunData) -> CostName | None:
 
 def cost_of(trial: TrialData, against: CostName) -> float | None:
     """What a trial costs; None where that is not known."""
+    if against == "training_seconds":
+        return None if trial.trial is None else trial.seconds
     return None if trial.trial is None else trial_cost(against, trial.trial, trial.epochs)
 
 
@@ -116,10 +118,10 @@ def _rank_key(
 
 def last_value(trial: TrialData) -> float | None:
     """The search objective at the last evaluation; None where there is none that is finite."""
-    values = _values(trial)
-    return values[-1] if values else None
+    return trial.values[-1] if trial.values else None
 
 
+@once
 def leaderboard(run: RunData) -> tuple[LeaderboardRow, ...]:
     """Make the leaderboard of a run.
 
@@ -154,7 +156,7 @@ def progress_words(run: RunData, trial: TrialData) -> str:
 
 def _row(run: RunData, trial: TrialData, rank: int | None) -> LeaderboardRow:
     record = trial.trial
-    values = _values(trial)
+    values = trial.values
     teacher = teacher_validation_accuracy(run) if objective_name(run) == LABEL_OBJECTIVE else None
     return LeaderboardRow(
         rank=rank,
@@ -166,7 +168,7 @@ def _row(run: RunData, trial: TrialData, rank: int | None) -> LeaderboardRow:
         state=trial.state,
         progress=progress_words(run, trial),
         epochs=len(trial.epochs),
-        total_epochs=trial.epochs[-1].total_epochs if trial.epochs else None,
+        total_epochs=int(trial.epochs.numbers("total_epochs")[-1]) if trial.epochs else None,
         student_steps=trial.student_steps,
         total_student_steps=record.total_student_steps if record else None,
         last_value=values[-1] if values else None,
@@ -178,14 +180,8 @@ def _row(run: RunData, trial: TrialData, rank: int | None) -> LeaderboardRow:
         macs=record.student_size.macs if record else None,
         latency_ms=record.student_size.latency_ms if record else None,
         seconds=trial.seconds if trial.epochs else None,
-        peak_memory_mib=max((epoch.peak_memory_mib for epoch in trial.epochs), default=None),
+        peak_memory_mib=max(trial.epochs.numbers("peak_memory_mib").tolist(), default=None),
         settings=dict(record.parameters) if record else {},
         selected=run.selection is not None and run.selection.trial == trial.name,
         problems=trial.problems,
     )
-
-
-def _values(trial: TrialData) -> list[float]:
-    """All finite values of the search objective of a trial, in order."""
-    values = (epoch.value for epoch in trial.evaluated)
-    return [value for value in values if value is not None and math.isfinite(value)]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reports.collect import RunData
+from reports.collect import RunData, once
 from reports.compute.accuracy import (
     Interval,
     agreement_interval,
@@ -113,6 +113,7 @@ class RunSummary:
     leaderboard: tuple[LeaderboardRow, ...]
 
 
+@once
 def summarise_run(run: RunData) -> RunSummary:
     """Summarise a run.
 

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from dfkd_tune.records import COST_WORDS, CostName, ParetoPoint, pareto_points
-from reports.collect import RunData
+from reports.collect import RunData, once
 from reports.compute.leaderboard import (
     cost_of,
     last_value,
@@ -68,12 +69,13 @@ class TradeOff:
     pareto_set: tuple[WeighedTrial, ...]
     surpassed: tuple[WeighedTrial, ...]
 
-    @property
+    @cached_property
     def relative(self) -> bool:
         """Whether all values can be told relative to the teacher's."""
         return all(trial.relative is not None for trial in (*self.pareto_set, *self.surpassed))
 
 
+@once
 def trade_off(run: RunData) -> TradeOff | None:
     """Weigh the complete trials of a search against their cost.
 

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
-from dfkd_tune.records import EpochRecord
-from reports.collect import RunData, TrialData
+import numpy as np
+
+from dfkd_tune.records import EpochTable
+from reports.collect import NO_EPOCHS, RunData, TrialData
+from reports.compute.limits import drawn_trials
 
 MILESTONES = (0.25, 0.5, 0.75, 1.0)
 
@@ -110,8 +114,8 @@ class SavedSteps:
 
 
 def learning_curves(run: RunData) -> tuple[Curve, ...]:
-    """The learning curves of all trials that were evaluated at least once."""
-    return tuple(_curve(run, trial) for trial in run.trials if trial.evaluated)
+    """The learning curves of the trials that are drawn and were evaluated at least once."""
+    return tuple(_curve(run, trial) for trial in drawn_trials(run) if trial.evaluated)
 
 
 def loss_terms(trial: TrialData) -> LossTerms:
@@ -182,9 +186,9 @@ def spread(items: Iterable[int], count: int) -> tuple[int, ...]:
 
 
 def _curve(run: RunData, trial: TrialData) -> Curve:
-    evaluated = (*_taken_over(run, trial), *trial.evaluated)
-    steps = tuple(epoch.student_steps for epoch in evaluated)
-    values = tuple(epoch.value for epoch in evaluated if epoch.value is not None)
+    before = _taken_over(run, trial)
+    steps = (*_whole(before, "student_steps"), *_whole(trial.evaluated, "student_steps"))
+    values = (*before.numbers("value").tolist(), *trial.evaluated.numbers("value").tolist())
     total = trial.trial.total_student_steps if trial.trial else steps[-1]
     milestones = []
     for share in MILESTONES:
@@ -200,21 +204,25 @@ def _curve(run: RunData, trial: TrialData) -> Curve:
     )
 
 
-def _taken_over(run: RunData, trial: TrialData) -> tuple[EpochRecord, ...]:
+def _whole(epochs: EpochTable, column: str) -> list[int]:
+    return [int(value) for value in epochs.numbers(column).tolist()]
+
+
+def _taken_over(run: RunData, trial: TrialData) -> EpochTable:
     """The epoch of its parent from which a child begins; empty for all others."""
     parent = trial.trial.parent if trial.trial is not None else None
     other = run.find_trial(parent.trial) if parent is not None else None
     if parent is None or other is None:
-        return ()
-    return tuple(epoch for epoch in other.evaluated if epoch.epoch == parent.epoch)
+        return NO_EPOCHS
+    evaluated = other.evaluated
+    return evaluated.select(np.flatnonzero(evaluated.numbers("epoch") == parent.epoch))
 
 
 def _time_share(name: str, trials: list[TrialData]) -> TimeShare:
-    times = [epoch.seconds for trial in trials for epoch in trial.epochs]
-    synthesis = sum(time.synthesis for time in times)
-    student = sum(time.student for time in times)
-    evaluation = sum(time.evaluation for time in times)
-    total = sum(time.total for time in times)
+    synthesis, student, evaluation, total = (
+        sum(chain.from_iterable(t.epochs.numbers(f"seconds.{part}").tolist() for t in trials))
+        for part in ("synthesis", "student", "evaluation", "total")
+    )
     return TimeShare(
         name=name,
         trials=sum(1 for trial in trials if trial.epochs),

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 
-from dfkd_tune.records import EpochRecord
+from dfkd_tune.records import EpochTable
 from reports.collect import RunData, TrialData
 
 TOLERANCE = 1.0
@@ -141,8 +140,13 @@ def utilisation(run: RunData) -> Utilisation | None:
 
 def _spells(trial: TrialData) -> Iterator[Spell]:
     """The spells of one trial, in seconds since 1970, all in slot 0."""
-    for (session, node), epochs in groupby(trial.epochs, key=attrgetter("session", "node")):
-        for stretch in _stretches(tuple(epochs)):
+    epochs = trial.epochs
+    begin = 0
+    for (session, node), together in groupby(
+        zip(epochs.others["session"], epochs.others["node"], strict=True)
+    ):
+        end = begin + sum(1 for _ in together)
+        for stretch in _stretches(epochs, begin, end):
             yield Spell(
                 trial=trial.name,
                 state=trial.state,
@@ -155,6 +159,7 @@ def _spells(trial: TrialData) -> Iterator[Spell]:
                 end=stretch.end,
                 busy=stretch.busy,
             )
+        begin = end
 
 
 class _Stretch(NamedTuple):
@@ -167,23 +172,24 @@ class _Stretch(NamedTuple):
     busy: float
 
 
-def _stretches(epochs: Sequence[EpochRecord]) -> list[_Stretch]:
-    """Split epochs of one session and node where the trial paused.
+def _stretches(epochs: EpochTable, begin: int, stop: int) -> list[_Stretch]:
+    """Split the epochs from `begin` to before `stop`, of one session and node, at its pauses.
 
     Where all took as long as lies between their beginning and their end, there was no pause: the
     times of most epochs need not be read.
     """
-    first, last = epochs[0], epochs[-1]
-    began, end = _seconds(first.time), _seconds(last.time)
-    busy = sum(epoch.seconds.total for epoch in epochs)
+    times, seconds = epochs.others["time"], epochs.columns["seconds.total"][begin:stop]
+    began, end = _seconds(times[begin]), _seconds(times[stop - 1])
+    busy = float(seconds.sum())
     if began is not None and end is not None:
-        start = began - first.seconds.total
-        if len(epochs) == 1 or abs(end - start - busy) <= TOLERANCE:
-            return [_Stretch(first.epoch, last.epoch, start, end, busy)]
-    if len(epochs) == 1:
+        start = began - float(seconds[0])
+        if stop - begin == 1 or abs(end - start - busy) <= TOLERANCE:
+            first, last = (int(epochs.columns["epoch"][place]) for place in (begin, stop - 1))
+            return [_Stretch(first, last, start, end, busy)]
+    if stop - begin == 1:
         return []
-    middle = len(epochs) // 2
-    before, after = _stretches(epochs[:middle]), _stretches(epochs[middle:])
+    middle = (begin + stop) // 2
+    before, after = _stretches(epochs, begin, middle), _stretches(epochs, middle, stop)
     if before and after and abs(after[0].start - before[-1].end) <= TOLERANCE:
         one, other = before.pop(), after.pop(0)
         joined = _Stretch(one.first, other.last, one.start, other.end, one.busy + other.busy)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from reports.compute.choice import ChoiceQuality, ScoreQuality
+from reports.compute.limits import DRAWN_MARKS, some
 from reports.figures.base import Figure, empty_figure, plain, rounded
 from reports.formatting import percent, plural
 
@@ -49,14 +50,15 @@ def _rho(score: ScoreQuality) -> str:
 def _marks(
     found: ChoiceQuality, score: ScoreQuality, role: str, symbol: str, size: int
 ) -> go.Scatter:
+    trials = some(found.trials, (), DRAWN_MARKS)
     colour = {"faint": "#8A929C", "complete": "#0072B2"}[role]
     return _scatter(
-        [100 * trial.scores[score.name] for trial in found.trials],
-        [100 * trial.accuracy for trial in found.trials],
+        [100 * trial.scores[score.name] for trial in trials],
+        [100 * trial.accuracy for trial in trials],
         [
             f"{plain(trial.trial)}<br>{percent(trial.scores[score.name])} {score.words}<br>"
             f"{percent(trial.accuracy)} on validation"
-            for trial in found.trials
+            for trial in trials
         ],
         score.words,
         {"symbol": symbol, "size": size, "color": colour, "line": {"width": 2, "color": colour}},

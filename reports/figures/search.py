@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from reports.compute.history import HistoryPoint
-from reports.compute.training import Curve
+from reports.compute.limits import DRAWN_POINTS
+from reports.compute.training import Curve, spread
 from reports.figures.base import Figure, axis_title, empty_figure, plain, rounded
 from reports.formatting import percent, sentence
 
@@ -22,11 +23,14 @@ MARKERS = {
 FEW = 12
 
 
-def history_figure(points: Sequence[HistoryPoint], by: str, measures: str) -> Figure:
+def history_figure(
+    points: Sequence[HistoryPoint], marked: Sequence[HistoryPoint], by: str, measures: str
+) -> Figure:
     """The value of every trial and the best so far.
 
     Args:
         points: the history of the search.
+        marked: those of its points that have a mark.
         by: `order` or `seconds`, what the horizontal axis counts.
         measures: what the value is, in words.
     """
@@ -39,8 +43,10 @@ def history_figure(points: Sequence[HistoryPoint], by: str, measures: str) -> Fi
         "trials in order of proposal" if in_order else "compute seconds of all trials so far",
         axis_title(f"last {measures}"),
     )
-    line = [(place(p), p.best_so_far if in_order else p.best_when_ended) for p in points]
-    line = sorted((x, y) for x, y in line if y is not None)
+    bests = [(place(p), p.best_so_far if in_order else p.best_when_ended) for p in points]
+    line = sorted((x, y) for x, y in bests if y is not None)
+    if len(marked) < len(points):
+        line = [*_corners(line), *line[-1:]]
     figure.add_trace(
         go.Scatter(
             x=[x for x, _ in line],
@@ -53,7 +59,7 @@ def history_figure(points: Sequence[HistoryPoint], by: str, measures: str) -> Fi
         )
     )
     for state, (symbol, colour) in MARKERS.items():
-        chosen = [p for p in points if p.state == state and p.value is not None]
+        chosen = [p for p in marked if p.state == state and p.value is not None]
         if not chosen:
             continue
         figure.add_trace(
@@ -87,8 +93,18 @@ def history_figure(points: Sequence[HistoryPoint], by: str, measures: str) -> Fi
     )
 
 
+def _corners(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where a line of steps rises."""
+    before = [None, *(y for _, y in line[:-1])]
+    return [point for point, y in zip(line, before, strict=False) if point[1] != y]
+
+
 def curves_figure(
-    curves: Sequence[Curve], best: str | None, teacher_accuracy: float | None, measures: str
+    curves: Sequence[Curve],
+    best: str | None,
+    teacher_accuracy: float | None,
+    measures: str,
+    evaluated: int,
 ) -> Figure:
     """The search objective of all trials against student steps.
 
@@ -97,9 +113,11 @@ def curves_figure(
         best: name of the trial to draw bold; None for none.
         teacher_accuracy: what the teacher has, a fraction; None where there is nothing to compare.
         measures: what the curves show, in words.
+        evaluated: trials that have a curve, drawn or not.
     """
     figure = empty_figure("student steps", axis_title(measures))
     bold = [curve for curve in curves if curve.trial == best]
+    points = DRAWN_POINTS if len(curves) < evaluated else None
     groups = (
         (
             "stopped, diverged, collapsed or failed",
@@ -119,7 +137,7 @@ def curves_figure(
     )
     for name, role, group, width, dash in groups:
         if group:
-            figure.add_trace(_curve_group(name, role, group, width, dash))
+            figure.add_trace(_curve_group(name, role, group, width, dash, points))
     if teacher_accuracy is not None:
         end = max((curve.student_steps[-1] for curve in curves), default=1)
         figure.add_trace(
@@ -136,22 +154,28 @@ def curves_figure(
     told = (
         f"; {best} ends at {percent(bold[0].values[-1])}" if bold else "; no trial is complete"
     ) + (f", the teacher has {percent(teacher_accuracy)}" if teacher_accuracy is not None else "")
+    which = f"{len(curves)} of {evaluated}" if len(curves) < evaluated else f"{evaluated}"
     return Figure(
         name="curves",
         figure=figure,
-        summary=f"{sentence(measures)} of {len(curves)} trials while they train{told}.",
+        summary=f"{sentence(measures)} of {which} trials while they train{told}.",
     )
 
 
-def _curve_group(name: str, role: str, group: list[Curve], width: float, dash: str) -> go.Scatter:
+def _curve_group(
+    name: str, role: str, group: list[Curve], width: float, dash: str, points: int | None
+) -> go.Scatter:
     """Many curves as one trace, parted by gaps."""
     x: list[float | None] = []
     y: list[float | None] = []
     text: list[str] = []
     for curve in group:
-        x += [*curve.student_steps, None]
-        y += [*(rounded(value) for value in curve.values), None]
-        text += [f"{plain(curve.trial)}, {curve.state}"] * (len(curve.values) + 1)
+        places = (
+            range(len(curve.values)) if points is None else spread(range(len(curve.values)), points)
+        )
+        x += [*(curve.student_steps[place] for place in places), None]
+        y += [*(rounded(curve.values[place]) for place in places), None]
+        text += [f"{plain(curve.trial)}, {curve.state}"] * (len(places) + 1)
     colour = {"faint": "#8A929C", "complete": "#0072B2", "bold": "#14181D"}[role]
     return go.Scatter(
         x=x,

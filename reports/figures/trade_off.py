@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from reports.compute.limits import DRAWN_MARKS, some
 from reports.compute.trade_off import TradeOff, WeighedTrial
 from reports.figures.base import Figure, axis_title, empty_figure, plain, rounded
 from reports.formatting import cost_in_full, percent, plural, relative, sentence
@@ -41,7 +42,16 @@ def trade_off_figure(found: TradeOff) -> Figure:
         figure.update_xaxes(range=[0.9 * costs[0], 1.1 * costs[0]])
     figure.update_xaxes(tickformat=".3~s")
     if found.surpassed:
-        figure.add_trace(_marks(found, found.surpassed, "surpassed", "faint", "circle-open", 8))
+        figure.add_trace(
+            _marks(
+                found,
+                some(found.surpassed, (), DRAWN_MARKS),
+                "surpassed",
+                "faint",
+                "circle-open",
+                8,
+            )
+        )
     figure.add_trace(_stepped(found, max(costs)))
     chosen = [trial for trial in everyone if trial.selected]
     if chosen:

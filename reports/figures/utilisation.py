@@ -102,7 +102,10 @@ def utilisation_words(use: Utilisation) -> str:
     count = plural(use.slots, "slot")
     verb = "was" if use.slots == 1 else "were"
     words = f"{count}{where} {verb} busy {percent(use.share)} of {duration(use.seconds)}"
-    return f"{words}, training {plural(use.trials, 'trial')}."
+    words = f"{words}, training {plural(use.trials, 'trial')}."
+    if len(use.spells) <= MOST_BARS:
+        return words
+    return f"{words} Bars between which no gap could be seen are drawn as one."
 
 
 def _places(use: Utilisation) -> Iterable[tuple[str, int]]:

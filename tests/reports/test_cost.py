@@ -197,7 +197,9 @@ def test_of_many_spells_those_without_a_visible_gap_are_drawn_as_one(
         [(4000, 1900, "a", "n")],
         [(4000, 10, "a", "n")],
     )
-    (several,) = utilisation_figure(use).figure.data
+    figure = utilisation_figure(use)
+    assert figure.summary.endswith("Bars between which no gap could be seen are drawn as one.")
+    (several,) = figure.figure.data
     # 2 s of 4,000 cannot be seen, 100 s can.
     unit = 3600 if max(spell.end for spell in use.spells) >= 3 * 3600 else 60
     assert list(several.base) == pytest.approx([0, 2100 / unit, 3990 / unit], rel=1e-5)

@@ -1,0 +1,159 @@
+"""The epochs of a trial as columns: the same records as read one by one, whatever is broken."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from record_examples import epoch_record
+
+from dfkd_tune.records import (
+    EpochRecord,
+    EpochTable,
+    Seconds,
+    TrialFolder,
+    append_record,
+    epoch_table,
+    read_epoch_tables,
+)
+from dfkd_tune.records import _epoch_table as columns
+from dfkd_tune.records import _epoch_tables as processes
+
+
+def read(path: Path) -> EpochTable:
+    (table,) = read_epoch_tables([path])
+    assert isinstance(table, EpochTable)
+    return table
+
+
+def line(**changes: Any) -> str:
+    return json.dumps({**json.loads(epoch_record(3).model_dump_json()), **changes})
+
+
+def same(table: Sequence[EpochRecord], records: Sequence[EpochRecord]) -> bool:
+    # By their text: a NaN is not equal to itself.
+    return [text(record) for record in table] == [text(record) for record in records]
+
+
+def text(record: EpochRecord) -> str:
+    return json.dumps(record.model_dump(), sort_keys=True)
+
+
+def test_every_field_of_an_epoch_is_a_column() -> None:
+    known = {*columns.INTEGERS, *columns.SCALARS, *columns.GROUPS, *columns.OTHERS, "seconds"}
+    assert known == set(EpochRecord.model_fields)
+    assert {name for name in EpochRecord.model_fields if name in columns.OPTIONAL} == {
+        name for name, field in EpochRecord.model_fields.items() if field.default is None
+    } - {"collapse_signs"}
+    assert all(field.is_required() for field in Seconds.model_fields.values())
+
+
+BROKEN = {
+    "cut short": line()[:-20],
+    "empty": "",
+    "a list": "[]",
+    "lacks a field": '{"epoch": 7}',
+    "a number as text": line(epoch=7, value="0.25"),
+    "true as a number": line(epoch=8, images_per_second=True),
+    "a whole number with a point": line(epoch=5.0),
+    "another stage": line(epoch=9, stage="pausing"),
+    "null among losses": line(epoch=9, losses={"student/kd": None}),
+    "unknown fields": line(
+        epoch=6,
+        colour="blue",
+        seconds={
+            **Seconds(synthesis=1, student=1, evaluation=1, total=1).model_dump(),
+            "waiting": 4,
+        },
+    ),
+    "not a number": line(epoch=4, losses={"student/kd": math.nan}, value=math.nan),
+    "infinite": line(epoch=4, losses={"student/kd": math.inf}),
+    "beyond a float": line(epoch=4).replace("12.5", "1e999"),
+    "half a character": line(epoch=4, session="x").replace('"x"', '"\\ud800"'),
+    "twice one key": line(epoch=4).replace('"epoch": 4', '"epoch": 9, "epoch": 4'),
+    "no value": line(epoch=4, value=None, validation={}),
+    "other losses": line(epoch=10, losses={"generator/adversarial": 1.5, "student/kd": 2.5}),
+    "signs": line(epoch=10, collapse_signs=["classes", "forgetting"]),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_the_same_lines_count_as_when_read_one_by_one(tmp_path: Path, broken: str) -> None:
+    folder = TrialFolder(tmp_path)
+    append_record(folder.metrics_file, epoch_record(1))
+    append_record(folder.metrics_file, epoch_record(2, value=0.5))
+    with folder.metrics_file.open("ab") as file:
+        file.write(broken.encode() + b"\n\xff\xfe\x00\n")
+    append_record(folder.metrics_file, epoch_record(11, value=0.75))
+    records = folder.epochs()
+    table = read(folder.metrics_file)
+    assert same(table, records)
+    assert len(table) == len(records)
+    assert same(table.evaluated, [r for r in records if r.value is not None])
+    assert same([table[-1], table[0]], [records[-1], records[0]])
+    assert same(table[1:], records[1:])
+
+
+def test_an_epoch_trained_again_counts_once_and_in_its_place(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path)
+    for epoch, value in ((1, 0.1), (2, 0.2), (3, 0.3), (2, 0.4), (3, 0.5), (1, 0.6)):
+        append_record(folder.metrics_file, epoch_record(epoch, value=value))
+    table = read(folder.metrics_file)
+    assert table.numbers("epoch").tolist() == [1, 2, 3]
+    assert table.numbers("value").tolist() == [0.6, 0.4, 0.5]
+
+
+def test_counts_beyond_64_bits_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{line(epoch=1)}\n{line(epoch=2, generator_steps=2**63)}\n")
+    assert read(path).numbers("epoch").tolist() == [1]
+
+
+def test_columns_hold_the_numbers_of_the_records() -> None:
+    records = [
+        epoch_record(1, losses={"generator/a": 1.0}, value=None),
+        epoch_record(2, losses={"generator/a": math.nan, "student/kd": 2.0}, value=0.5),
+        epoch_record(3, losses={"student/kd": 3.0}, value=math.nan),
+    ]
+    table = epoch_table(records)
+    np.testing.assert_array_equal(table.numbers("losses.student/kd"), [np.nan, 2.0, 3.0])
+    np.testing.assert_array_equal(table.numbers("losses.generator/a"), [1.0, np.nan, np.nan])
+    assert table.absent["losses.generator/a"].tolist() == [False, False, True]
+    np.testing.assert_array_equal(table.numbers("seconds.total"), [3.5, 3.5, 3.5])
+    assert np.isnan(table.numbers("losses.none")).all()
+    assert table.evaluated.numbers("epoch").tolist() == [2, 3]
+    assert same(table, records)
+
+
+def test_a_missing_file_holds_no_epochs_and_an_unreadable_one_gives_its_error(
+    tmp_path: Path,
+) -> None:
+    missing, unreadable = read_epoch_tables([tmp_path / "none.jsonl", tmp_path])
+    assert isinstance(missing, EpochTable)
+    assert len(missing) == len(missing.evaluated) == 0
+    assert isinstance(unreadable, IsADirectoryError)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_two_processes_read_what_one_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    files = [tmp_path / f"{number}.jsonl" for number in range(5)]
+    for number, file in enumerate(files):
+        append_record(file, epoch_record(1, value=number / 10))
+    alone = read_epoch_tables(files)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(processes, "WORTH_A_PROCESS", 1)
+    if not works:
+        monkeypatch.setattr(processes, "_HELPER", "raise SystemExit(3)")
+    called: list[int] = []
+    together = read_epoch_tables(files, meanwhile=lambda: called.append(1))
+    assert called == [1]
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(one, EpochTable)
+        assert isinstance(other, EpochTable)
+        assert same(one, list(other))
