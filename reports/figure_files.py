@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dfkd_tune.errors import ResourceError, UsageError
 from reports.figures import Figure
+from reports.suite import SuiteView
 from reports.view import RunView
 
 ImageFormat = Literal["svg", "png"]
@@ -21,12 +22,15 @@ SCALE: Mapping[ImageFormat, int] = {"svg": 1, "png": 2}
 PAPER = "#FFFFFF"
 
 
-def figure_images(views: Sequence[RunView], image_format: ImageFormat) -> dict[str, bytes]:
+def figure_images(
+    views: Sequence[RunView], image_format: ImageFormat, suite: SuiteView | None = None
+) -> dict[str, bytes]:
     """Draw every figure of the page, in the light theme.
 
     Args:
         views: of the runs.
         image_format: of the files.
+        suite: of all runs together; None for a single one.
 
     Returns:
         The content of each file by its name; with the run's anchor in front where there are
@@ -41,6 +45,8 @@ def figure_images(views: Sequence[RunView], image_format: ImageFormat) -> dict[s
         for view in views
         for name, figure in view.figures.items()
     }
+    if suite is not None:
+        figures |= {f"{suite.anchor}-{name}": figure for name, figure in suite.figures.items()}
     try:
         import kaleido
         from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError

@@ -17,6 +17,7 @@ from reports.compute.summary import RunSummary, summarise_run
 from reports.figure_files import ImageFormat, figure_images
 from reports.matrix import matrix_latex, matrix_markdown, matrix_rows
 from reports.render import render_page
+from reports.suite import view_suite
 from reports.summary_file import summary_content
 from reports.tables import curves_csv, parquet_content, trials_table
 from reports.view import view_run
@@ -149,7 +150,8 @@ def _write_all_but_curves(
     runs: list[RunData], output: Path, figures: ImageFormat | None
 ) -> ReportFiles:
     views = [view_run(run, f"run-{place}") for place, run in enumerate(runs, start=1)]
-    images = {} if figures is None else figure_images(views, figures)
+    suite = view_suite(views) if len(views) > 1 else None
+    images = {} if figures is None else figure_images(views, figures, suite)
     best = best_configurations(runs)
     experiment = best_experiment(runs[0]) if len(runs) == 1 else None
     written = ReportFiles(
@@ -164,17 +166,18 @@ def _write_all_but_curves(
         best_config_yaml=output / "best_config.yaml" if experiment is not None else None,
         figures=tuple(output / "figures" / name for name in images),
     )
+    found = suite.matrix if suite is not None else None
     trials, rows = trials_table(runs), matrix_rows(runs)
     texts = {
-        written.html: render_page(views),
+        written.html: render_page(views, suite),
         written.trials_csv: trials.to_csv(index=False, lineterminator="\n"),
-        written.matrix_md: matrix_markdown(rows),
-        written.matrix_tex: matrix_latex(rows),
+        written.matrix_md: matrix_markdown(rows, found),
+        written.matrix_tex: matrix_latex(rows, found),
     }
     for path, text in texts.items():
         write_bytes_atomically(path, text.encode("utf-8", "replace"))
     write_bytes_atomically(written.trials_parquet, parquet_content(trials))
-    write_json(written.summary_json, summary_content(runs))
+    write_json(written.summary_json, summary_content(runs, suite))
     if written.best_config_json is not None:
         write_json(written.best_config_json, best[0] if len(runs) == 1 else best)
     if written.best_config_yaml is not None and experiment is not None:

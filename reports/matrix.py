@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.collect import RunData
+from reports.compute import matrix
 from reports.compute.comparison import VariantRow, compare_variants
 from reports.compute.reproduction import best_trial
 from reports.compute.summary import RunSummary, summarise_run
 from reports.configuration import student_name
-from reports.formatting import MISSING, markdown_text
+from reports.formatting import MISSING, markdown_text, plural
 from reports.objectives import PEEKING_OBJECTIVE
 
 COLUMNS = (
@@ -115,37 +116,43 @@ def matrix_rows(runs: Sequence[RunData]) -> tuple[MatrixRow, ...]:
     return tuple(rows)
 
 
-def matrix_markdown(rows: Sequence[MatrixRow]) -> str:
-    """The table in Markdown, as GitHub and pandoc read it."""
-    lines = [
-        _markdown_line(COLUMNS),
-        _markdown_line(["---:" if name in NUMBERS else "---" for name in COLUMNS]),
-        *(_markdown_line([markdown_text(cell) for cell in row.cells]) for row in rows),
-    ]
-    return "\n".join(lines) + f"\n\n{NOTE}\n"
+def matrix_markdown(rows: Sequence[MatrixRow], found: matrix.Matrix | None = None) -> str:
+    """The table in Markdown, as GitHub and pandoc read it.
+
+    Args:
+        rows: of the table.
+        found: several runs, benchmark by method, for a second table; None for a single run.
+    """
+    table = _markdown_table(COLUMNS, len(NUMBERS), [row.cells for row in rows], NOTE)
+    if found is None or not found.methods:
+        return table
+    cells = _by_method(found)
+    return f"{table}\n{_markdown_table(cells[0], len(found.methods), cells[1:], BY_METHOD)}"
 
 
-def matrix_latex(rows: Sequence[MatrixRow]) -> str:
-    """The table in LaTeX; it needs the package booktabs."""
-    columns = "".join("r" if name in NUMBERS else "l" for name in COLUMNS)
-    lines = [
-        r"% Needs \usepackage{booktabs}.",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        _latex_line(COLUMNS),
-        r"\midrule",
-        *(_latex_line(row.cells) for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        f"% {NOTE}",
-    ]
-    return "\n".join(lines) + "\n"
+def matrix_latex(rows: Sequence[MatrixRow], found: matrix.Matrix | None = None) -> str:
+    """The table in LaTeX; it needs the package booktabs.
+
+    Args:
+        rows: of the table.
+        found: several runs, benchmark by method, for a second table; None for a single run.
+    """
+    table = _latex_table(COLUMNS, len(NUMBERS), [row.cells for row in rows], NOTE)
+    text = f"% Needs \\usepackage{{booktabs}}.\n{table}"
+    if found is None or not found.methods:
+        return text
+    cells = _by_method(found)
+    return f"{text}\n{_latex_table(cells[0], len(found.methods), cells[1:], BY_METHOD)}"
 
 
 NOTE = (
     "Percent on the test split; relative accuracy is 100 x student / teacher on the same images. "
     "The interval of one seed is a paired bootstrap over the test images, that of several is "
     "Student's t over the seeds."
+)
+BY_METHOD = (
+    "Relative accuracy in percent, its 95 % interval, and what it is of: the mean over seeds that "
+    "no choice had seen, else over searches."
 )
 
 
@@ -195,8 +202,57 @@ def _variant_row(run: RunData, summary: RunSummary, variant: VariantRow) -> Matr
     )
 
 
+def _by_method(found: matrix.Matrix) -> list[tuple[str, ...]]:
+    """Benchmark by method as cells, with its head."""
+    rows = [("Benchmark", *found.methods)]
+    for row in found.rows:
+        name = f"{row.benchmark}, student {row.student}" if row.student else row.benchmark
+        rows.append((name, *(_cell_words(row.cells[method]) for method in found.methods)))
+    return rows
+
+
+def _cell_words(cell: matrix.Cell) -> str:
+    if cell.interval is None:
+        return cell.missing
+    count = plural(len(cell.values), "seed")
+    if cell.over == "searches":
+        count = f"{len(cell.values)} searches"
+    words = f"{cell.interval.value:.1f} ({cell.interval.low:.1f} to {cell.interval.high:.1f}"
+    words += f", {count})"
+    return f"{words}, chosen on the test split" if cell.chosen_by_test else words
+
+
 def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else 100 * fraction
+
+
+def _markdown_table(
+    head: Sequence[str], numbers: int, rows: Sequence[Sequence[str]], note: str
+) -> str:
+    """A table whose last columns, as many as `numbers`, are aligned to the right."""
+    lines = [
+        _markdown_line([markdown_text(cell) for cell in head]),
+        _markdown_line(["---"] * (len(head) - numbers) + ["---:"] * numbers),
+        *(_markdown_line([markdown_text(cell) for cell in row]) for row in rows),
+    ]
+    return "\n".join(lines) + f"\n\n{note}\n"
+
+
+def _latex_table(
+    head: Sequence[str], numbers: int, rows: Sequence[Sequence[str]], note: str
+) -> str:
+    """The same in LaTeX."""
+    lines = [
+        rf"\begin{{tabular}}{{{'l' * (len(head) - numbers)}{'r' * numbers}}}",
+        r"\toprule",
+        _latex_line(head),
+        r"\midrule",
+        *(_latex_line(row) for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        f"% {note}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _markdown_line(cells: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from reports import formatting
 from reports.compute.limits import SHOWN_ROWS, some
 from reports.compute.verdict import STATES
 from reports.figures import Figure
+from reports.suite import SuiteView
 from reports.view import RunView, pretty_json
 
 FILTERS = (
@@ -38,7 +39,7 @@ FILTERS = (
 )
 
 
-def render_page(views: Sequence[RunView]) -> str:
+def render_page(views: Sequence[RunView], suite: SuiteView | None = None) -> str:
     """Render the report.
 
     The page opens from a file without a network: style, script, figures and images are inside. It
@@ -46,6 +47,7 @@ def render_page(views: Sequence[RunView]) -> str:
 
     Args:
         views: of the runs, at least one.
+        suite: of all runs together; None for a single one.
 
     Returns:
         The HTML text.
@@ -55,6 +57,7 @@ def render_page(views: Sequence[RunView]) -> str:
         .get_template("page.html")
         .render(
             views=views,
+            suite=suite,
             states=STATES,
             shown_rows=SHOWN_ROWS,
             style=Markup(_resource("report.css") + _resource("mattered.css")),

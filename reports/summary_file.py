@@ -13,12 +13,14 @@ from pydantic_core import core_schema
 
 from dfkd_tune.records import SelectionRecord
 from reports.collect import RunData
+from reports.compute.accuracy import Interval
 from reports.compute.baseline import SearchPath, compare_baseline
 from reports.compute.choice import ScoreQuality, choice_quality
 from reports.compute.comparison import compare_variants
 from reports.compute.cost import Cost, run_cost
 from reports.compute.summary import RunSummary, summarise_run
 from reports.compute.utilisation import NodeUse, utilisation
+from reports.suite import SuiteView
 
 SUMMARY_SCHEMA_VERSION = 1
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -160,30 +162,133 @@ class RunContent(RunSummary):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedContent:
+    """What others published of a method on a benchmark; percent.
+
+    Args:
+        relative_accuracy: student accuracy / teacher accuracy.
+        student_accuracy: on the test split.
+        teacher_accuracy: on the test split.
+        source: of the figure.
+        note: its source, its networks, and what its protocol has other than the runs here.
+    """
+
+    relative_accuracy: float | None
+    student_accuracy: float | None
+    teacher_accuracy: float | None
+    source: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellContent:
+    """One method on one benchmark, of several runs; percent where not said otherwise.
+
+    Args:
+        benchmark: name.
+        method: name.
+        student: architecture x width of the result; `searched` where it has none yet and the
+            student was searched; null where it is not known.
+        teacher: architecture x width; several with commas.
+        relative_accuracy: on the test split, one for each seed or search; empty where there is
+            none.
+        mean: of these; null without one.
+        interval: low and high end of its 95 % interval; null without one.
+        interval_over: what it covers: `seeds`, `searches`, or `images` of one value.
+        seeds: values that there are.
+        student_accuracy: on the test split, mean over seeds.
+        teacher_accuracy: likewise.
+        relative_to_real: 100 x student accuracy / that of the same network trained on real images.
+        relative_to_kd: the same, for one that was also taught by the teacher.
+        trials: in a final state, of all runs of this entry.
+        chosen_by_test: whether the student was chosen by the test split.
+        missing: why there is no value, in words; null where there is one.
+        runs: names.
+        published: null where nothing is published.
+    """
+
+    benchmark: str
+    method: str
+    student: str | None
+    teacher: str
+    relative_accuracy: tuple[float, ...]
+    mean: float | None
+    interval: tuple[float, float] | None
+    interval_over: str | None
+    seeds: int
+    student_accuracy: float | None
+    teacher_accuracy: float | None
+    relative_to_real: float | None
+    relative_to_kd: float | None
+    trials: int
+    chosen_by_test: bool
+    missing: str | None
+    runs: tuple[str, ...]
+    published: PublishedContent | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateContent:
+    """One method over the benchmarks on which it has a result; percent where not said otherwise.
+
+    Args:
+        method: name.
+        benchmarks: on which it has a result.
+        of: benchmarks of all methods.
+        iqm: interquartile mean of relative accuracy with its 95 % interval; null below two
+            benchmarks.
+        over: what the interval covers: `seeds` or `benchmarks`; empty without one.
+        scores: relative accuracies of all its runs, ascending.
+        profile: share of these runs that have at least a relative accuracy, a fraction, by that
+            relative accuracy.
+    """
+
+    method: str
+    benchmarks: int
+    of: int
+    iqm: Interval | None
+    over: str
+    scores: tuple[float, ...]
+    profile: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SummaryContent:
     """The content of `summary.json`.
 
     Args:
         schema_version: of this content; readers pass over fields that they do not know.
         runs: in the order in which they were given.
+        matrix: every method on every benchmark; only of several runs.
+        aggregate: every method over benchmarks; only of several runs, and empty where fewer than
+            two benchmarks have a result.
     """
 
     schema_version: int
     runs: tuple[RunContent, ...]
+    matrix: tuple[CellContent, ...] = ()
+    aggregate: tuple[AggregateContent, ...] = ()
 
 
-def summary_content(runs: Sequence[RunData]) -> dict[str, Any]:
+def summary_content(runs: Sequence[RunData], suite: SuiteView | None = None) -> dict[str, Any]:
     """The content of `summary.json`: numbers without rounding; unknown ones are null.
 
     Args:
         runs: records of the runs.
+        suite: of all runs together; None for a single one.
     """
+    together: dict[str, Any] = {} if suite is None else suite.as_json()
     content = SummaryContent(
-        schema_version=SUMMARY_SCHEMA_VERSION, runs=tuple(_run_content(run) for run in runs)
+        schema_version=SUMMARY_SCHEMA_VERSION,
+        runs=tuple(_run_content(run) for run in runs),
+        matrix=TypeAdapter(tuple[CellContent, ...]).validate_python(together.get("matrix", ())),
+        aggregate=TypeAdapter(tuple[AggregateContent, ...]).validate_python(
+            together.get("aggregate", ())
+        ),
     )
     # What a record of another version holds is shown as it is.
     dumped = TypeAdapter(SummaryContent).dump_python(content, mode="json", warnings=False)
-    return {"schema_version": dumped["schema_version"], "runs": plain(dumped["runs"])}
+    return {name: plain(dumped[name]) for name in ("schema_version", "runs", *together)}
 
 
 def summary_schema() -> dict[str, Any]:

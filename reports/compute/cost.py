@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reports.collect import RunData, TrialData
+from reports.collect import RunData, TrialData, once
 from reports.compute.training import SavedSteps, saved_steps, stopped_early
 from reports.formatting import plural
 
@@ -35,6 +35,7 @@ class Cost:
     without_pace: int
 
 
+@once
 def run_cost(run: RunData) -> Cost | None:
     """What a run cost; None while no epoch is recorded.
 

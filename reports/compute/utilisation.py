@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from dfkd_tune.records import EpochTable
-from reports.collect import RunData, TrialData
+from reports.collect import RunData, TrialData, once
 
 TOLERANCE = 1.0
 """Seconds between two epochs of one process, at most: one begins when the other ends."""
@@ -101,6 +101,7 @@ class Utilisation:
         return _share(busy, self.slots, self.seconds)
 
 
+@once
 def utilisation(run: RunData) -> Utilisation | None:
     """When the trials of a run trained, on which node, and in which of its slots.
 

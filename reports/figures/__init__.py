@@ -5,6 +5,7 @@ The colours here are those of the light theme and a fallback. A trace names its 
 same for text and grid. Shapes and dashes tell the roles apart without colour.
 """
 
+from reports.figures.aggregate import profile_figure
 from reports.figures.base import Figure
 from reports.figures.baseline import baseline_figure
 from reports.figures.choice import choice_figure
@@ -32,6 +33,7 @@ __all__ = [
     "entropy_figure",
     "history_figure",
     "losses_figure",
+    "profile_figure",
     "time_figure",
     "trade_off_figure",
     "utilisation_figure",

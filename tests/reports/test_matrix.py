@@ -95,3 +95,30 @@ def test_foreign_text_breaks_neither_table(make_run: Maker, spec: Any) -> None:
     assert len(re.split(r"(?<!\\)&", row)) == len(COLUMNS)
     assert "50\\%" in row
     assert latex_text("a_b\\") == r"a\_b\textbackslash{}"
+
+
+def test_several_runs_have_a_second_table_by_method(
+    make_run: Maker, spec: Any, realistic: RunFolder, tmp_path: Any
+) -> None:
+    variants = [{"name": name, "words": name} for name in ("dfq", "mad")]
+    methods = make_run(
+        [
+            spec(values=(0.5,), variant="dfq", test=outcome(60)),
+            spec(values=(0.5,), variant="dfq", test=outcome(64)),
+        ],
+        name="methods",
+        kind="comparison",
+        comparison={"what": "methods", "seeds": 2, "variants": variants},
+    )
+    files = write_report([realistic.path, methods.path], tmp_path)
+    table = files.matrix_md.read_text(encoding="utf-8").split("\n\n")[2].splitlines()
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
+    assert head == ["Benchmark", "cgdd", "dfq", "mad"]
+    cells = [cell for row in rows for cell in row]
+    assert "77.5 (45.7 to 109.3, 2 seeds)" in cells
+    assert any(cell.startswith("93.9 (") and cell.endswith(", 1 seed)") for cell in cells)
+    assert "not run" in cells
+    tables = files.matrix_tex.read_text(encoding="utf-8").split("\\end{tabular}")
+    assert len(tables) == 3
+    assert "\\begin{tabular}{lrrr}" in tables[1]
+    assert tables[1].count(" & ") == (len(head) - 1) * (len(rows) + 1)

@@ -23,7 +23,16 @@ def test_the_published_schema_is_current() -> None:
 
 def test_every_field_is_described() -> None:
     schema = summary_schema()
-    for name in ("RunContent", "LeaderboardRow", "Interval", "VariantContent", "ScoreQuality"):
+    for name in (
+        "RunContent",
+        "LeaderboardRow",
+        "Interval",
+        "VariantContent",
+        "ScoreQuality",
+        "CellContent",
+        "PublishedContent",
+        "AggregateContent",
+    ):
         properties = schema["$defs"][name]["properties"]
         assert [key for key, value in properties.items() if not value.get("description")] == []
     run = schema["$defs"]["RunContent"]
@@ -65,5 +74,5 @@ def test_several_runs_are_in_their_order(make_run: Any, spec: Any, tmp_path: Pat
     runs = [make_run([spec(values=(0.5,))], name=name) for name in ("b", "a")]
     files = write_report([run.path for run in runs], tmp_path / "out")
     content = json.loads(files.summary_json.read_text(encoding="utf-8"))
-    assert list(content) == ["schema_version", "runs"]
+    assert set(content) == {"schema_version", "runs", "matrix", "aggregate"}
     assert [run["name"] for run in content["runs"]] == ["b", "a"]
