@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dfkd_tune.errors import ResourceError, UsageError
 from reports.figures import Figure
-from reports.suite import SuiteView
+from reports.suite import SideView, SuiteView
 from reports.view import RunView
 
 ImageFormat = Literal["svg", "png"]
@@ -23,7 +23,10 @@ PAPER = "#FFFFFF"
 
 
 def figure_images(
-    views: Sequence[RunView], image_format: ImageFormat, suite: SuiteView | None = None
+    views: Sequence[RunView],
+    image_format: ImageFormat,
+    suite: SuiteView | None = None,
+    side: SideView | None = None,
 ) -> dict[str, bytes]:
     """Draw every figure of the page, in the light theme.
 
@@ -31,6 +34,7 @@ def figure_images(
         views: of the runs.
         image_format: of the files.
         suite: of all runs together; None for a single one.
+        side: of the runs side by side; None where that was not asked for.
 
     Returns:
         The content of each file by its name; with the run's anchor in front where there are
@@ -45,8 +49,9 @@ def figure_images(
         for view in views
         for name, figure in view.figures.items()
     }
-    if suite is not None:
-        figures |= {f"{suite.anchor}-{name}": figure for name, figure in suite.figures.items()}
+    for several in (suite, side):
+        if several is not None:
+            figures |= {f"{several.anchor}-{name}": f for name, f in several.figures.items()}
     try:
         import kaleido
         from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError

@@ -13,11 +13,12 @@ from reports.best_config import best_configurations, best_experiment
 from reports.collect import RunData, collect_run
 from reports.compute.baseline import BaselineComparison, compare_baseline
 from reports.compute.comparison import VariantRow, compare_variants
+from reports.compute.side_by_side import side_by_side
 from reports.compute.summary import RunSummary, summarise_run
 from reports.figure_files import ImageFormat, figure_images
 from reports.matrix import matrix_latex, matrix_markdown, matrix_rows
 from reports.render import render_page
-from reports.suite import view_suite
+from reports.suite import SideView, view_sides, view_suite
 from reports.summary_file import summary_content
 from reports.tables import curves_csv, parquet_content, trials_table
 from reports.view import view_run
@@ -93,7 +94,11 @@ def summarise_baseline(run: Path) -> BaselineComparison | None:
 
 
 def write_report(
-    runs: Sequence[Path], output: Path | None = None, figures: ImageFormat | None = None
+    runs: Sequence[Path],
+    output: Path | None = None,
+    figures: ImageFormat | None = None,
+    *,
+    compare: bool = False,
 ) -> ReportFiles:
     """Write the report of one or several runs.
 
@@ -101,19 +106,22 @@ def write_report(
         runs: run folders, at least one.
         output: folder to write to; by default `report/` inside the only run.
         figures: also write every figure of the page in this format, into `figures/`.
+        compare: set sweeps of one benchmark side by side.
 
     Returns:
         The files written.
 
     Raises:
-        UsageError: if there is no run, or several runs and no output, or what draws figures is not
-            installed.
+        UsageError: if there is no run, or several runs and no output; if runs that are to be
+            compared cannot be; or if what draws figures is not installed.
         ResourceError: if there is no browser to draw figures.
         RunFolderError: if a path is no run folder of a known version.
         StorageError: if the output cannot be written.
     """
     if not runs:
         raise UsageError("a report needs at least one run folder; give one or more")
+    if compare and len(runs) == 1:
+        raise UsageError("--compare sets sweeps side by side; give two run folders or more")
     if output is None:
         if len(runs) > 1:
             raise UsageError(
@@ -122,10 +130,11 @@ def write_report(
         output = runs[0] / "report"
     with _without_collecting():
         collected = [collect_run(path) for path in runs]
+        side = view_sides(side_by_side(collected)) if compare else None
         # The largest file takes the longest, and leaves Python's lock meanwhile.
         with ThreadPoolExecutor(1) as beside:
             curves = beside.submit(_write_curves, output / "curves.csv", collected)
-            written = _write_all_but_curves(collected, output, figures)
+            written = _write_all_but_curves(collected, output, figures, side)
             curves.result()
     return written
 
@@ -147,11 +156,11 @@ def _write_curves(path: Path, runs: list[RunData]) -> None:
 
 
 def _write_all_but_curves(
-    runs: list[RunData], output: Path, figures: ImageFormat | None
+    runs: list[RunData], output: Path, figures: ImageFormat | None, side: SideView | None
 ) -> ReportFiles:
     views = [view_run(run, f"run-{place}") for place, run in enumerate(runs, start=1)]
     suite = view_suite(views) if len(views) > 1 else None
-    images = {} if figures is None else figure_images(views, figures, suite)
+    images = {} if figures is None else figure_images(views, figures, suite, side)
     best = best_configurations(runs)
     experiment = best_experiment(runs[0]) if len(runs) == 1 else None
     written = ReportFiles(
@@ -169,7 +178,7 @@ def _write_all_but_curves(
     found = suite.matrix if suite is not None else None
     trials, rows = trials_table(runs), matrix_rows(runs)
     texts = {
-        written.html: render_page(views, suite),
+        written.html: render_page(views, suite, side),
         written.trials_csv: trials.to_csv(index=False, lineterminator="\n"),
         written.matrix_md: matrix_markdown(rows, found),
         written.matrix_tex: matrix_latex(rows, found),
@@ -177,7 +186,7 @@ def _write_all_but_curves(
     for path, text in texts.items():
         write_bytes_atomically(path, text.encode("utf-8", "replace"))
     write_bytes_atomically(written.trials_parquet, parquet_content(trials))
-    write_json(written.summary_json, summary_content(runs, suite))
+    write_json(written.summary_json, summary_content(runs, suite, side))
     if written.best_config_json is not None:
         write_json(written.best_config_json, best[0] if len(runs) == 1 else best)
     if written.best_config_yaml is not None and experiment is not None:

@@ -14,7 +14,7 @@ from reports import formatting
 from reports.compute.limits import SHOWN_ROWS, some
 from reports.compute.verdict import STATES
 from reports.figures import Figure
-from reports.suite import SuiteView
+from reports.suite import SideView, SuiteView
 from reports.view import RunView, pretty_json
 
 FILTERS = (
@@ -39,7 +39,9 @@ FILTERS = (
 )
 
 
-def render_page(views: Sequence[RunView], suite: SuiteView | None = None) -> str:
+def render_page(
+    views: Sequence[RunView], suite: SuiteView | None = None, side: SideView | None = None
+) -> str:
     """Render the report.
 
     The page opens from a file without a network: style, script, figures and images are inside. It
@@ -48,6 +50,7 @@ def render_page(views: Sequence[RunView], suite: SuiteView | None = None) -> str
     Args:
         views: of the runs, at least one.
         suite: of all runs together; None for a single one.
+        side: of the runs side by side; None where that was not asked for.
 
     Returns:
         The HTML text.
@@ -58,6 +61,7 @@ def render_page(views: Sequence[RunView], suite: SuiteView | None = None) -> str
         .render(
             views=views,
             suite=suite,
+            side=side,
             states=STATES,
             shown_rows=SHOWN_ROWS,
             style=Markup(_resource("report.css") + _resource("mattered.css")),

@@ -6,7 +6,8 @@ from typing import Any
 
 from reports.compute.aggregate import LEVELS, Aggregate, aggregate
 from reports.compute.matrix import Matrix, matrix
-from reports.figures import Figure, profile_figure
+from reports.compute.side_by_side import SideBySide
+from reports.figures import Figure, profile_figure, side_by_side_figure
 from reports.view import RunView
 
 
@@ -43,6 +44,43 @@ class SuiteView:
                 for each in self.aggregates
             ],
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideView:
+    """All that the page shows of sweeps side by side.
+
+    Args:
+        anchor: start of all ids in the page.
+        found: the sweeps.
+        figures: by name.
+    """
+
+    anchor: str
+    found: SideBySide
+    figures: Mapping[str, Figure]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `summary.json` holds of them."""
+        content = asdict(self.found)
+        content["columns"] = [
+            {key: value for key, value in each.items() if key != "summary"}
+            for each in content["columns"]
+        ]
+        return {"compare": content}
+
+
+def view_sides(found: SideBySide) -> SideView:
+    """Draw what sweeps side by side have found.
+
+    Args:
+        found: the sweeps.
+    """
+    drawn = found.one_objective and any(column.path.steps for column in found.columns)
+    figures = [side_by_side_figure(found)] if drawn else []
+    return SideView(
+        anchor="sides", found=found, figures={figure.name: figure for figure in figures}
+    )
 
 
 def view_suite(views: Sequence[RunView]) -> SuiteView:

@@ -18,9 +18,10 @@ from reports.compute.baseline import SearchPath, compare_baseline
 from reports.compute.choice import ScoreQuality, choice_quality
 from reports.compute.comparison import compare_variants
 from reports.compute.cost import Cost, run_cost
+from reports.compute.side_by_side import Difference, Differing
 from reports.compute.summary import RunSummary, summarise_run
 from reports.compute.utilisation import NodeUse, utilisation
-from reports.suite import SuiteView
+from reports.suite import SideView, SuiteView
 
 SUMMARY_SCHEMA_VERSION = 1
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -253,6 +254,54 @@ class AggregateContent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ColumnContent:
+    """One of the sweeps side by side.
+
+    Args:
+        name: of the run.
+        path: what its search had found, and after how many student steps.
+        best: its best complete trial, a fraction; null without one.
+        best_at_equal: the same after `equal_steps` student steps.
+        steps_to_common: student steps until it had `common`; null where it has not.
+    """
+
+    name: str
+    path: SearchPath
+    best: float | None
+    best_at_equal: float | None
+    steps_to_common: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareContent:
+    """Sweeps of one benchmark and one teacher side by side.
+
+    Args:
+        benchmark: name.
+        teacher: architecture x width.
+        columns: the runs.
+        differences: of each run but the first from the first.
+        settings: what differs in their experiments.
+        space: what differs in their search spaces.
+        one_objective: whether all searches were for one objective: only then can their values be
+            compared.
+        equal_steps: student steps that all have trained.
+        common: what the best complete trial has in the run where that is lowest, a fraction; null
+            where a run has none.
+    """
+
+    benchmark: str
+    teacher: str
+    columns: tuple[ColumnContent, ...]
+    differences: tuple[Difference, ...]
+    settings: tuple[Differing, ...]
+    space: tuple[Differing, ...]
+    one_objective: bool
+    equal_steps: int
+    common: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SummaryContent:
     """The content of `summary.json`.
 
@@ -262,22 +311,28 @@ class SummaryContent:
         matrix: every method on every benchmark; only of several runs.
         aggregate: every method over benchmarks; only of several runs, and empty where fewer than
             two benchmarks have a result.
+        compare: the runs side by side; only with `--compare`.
     """
 
     schema_version: int
     runs: tuple[RunContent, ...]
     matrix: tuple[CellContent, ...] = ()
     aggregate: tuple[AggregateContent, ...] = ()
+    compare: CompareContent | None = None
 
 
-def summary_content(runs: Sequence[RunData], suite: SuiteView | None = None) -> dict[str, Any]:
+def summary_content(
+    runs: Sequence[RunData], suite: SuiteView | None = None, side: SideView | None = None
+) -> dict[str, Any]:
     """The content of `summary.json`: numbers without rounding; unknown ones are null.
 
     Args:
         runs: records of the runs.
         suite: of all runs together; None for a single one.
+        side: of the runs side by side; None where that was not asked for.
     """
     together: dict[str, Any] = {} if suite is None else suite.as_json()
+    together |= {} if side is None else side.as_json()
     content = SummaryContent(
         schema_version=SUMMARY_SCHEMA_VERSION,
         runs=tuple(_run_content(run) for run in runs),
@@ -285,6 +340,7 @@ def summary_content(runs: Sequence[RunData], suite: SuiteView | None = None) -> 
         aggregate=TypeAdapter(tuple[AggregateContent, ...]).validate_python(
             together.get("aggregate", ())
         ),
+        compare=TypeAdapter(CompareContent | None).validate_python(together.get("compare")),
     )
     # What a record of another version holds is shown as it is.
     dumped = TypeAdapter(SummaryContent).dump_python(content, mode="json", warnings=False)

@@ -25,12 +25,15 @@ def report(
         Literal["svg", "png"] | None,
         typer.Option(help="write every figure as a file too; needs kaleido and a Chromium"),
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="set sweeps of one benchmark side by side")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the report of one or several runs: the page, and its numbers in other forms."""
     from reports import write_report
 
-    files = write_report(runs, output, figures)
+    files = write_report(runs, output, figures, compare=compare)
     if as_json:
         found = {"report": str(files.html), "summary": str(files.summary_json)}
         print_json({**found, "figures": [str(path) for path in files.figures]})

@@ -12,6 +12,7 @@ from reports.figures.choice import choice_figure
 from reports.figures.classes import classes_figure
 from reports.figures.comparison import comparison_figure
 from reports.figures.search import curves_figure, history_figure
+from reports.figures.side_by_side import side_by_side_figure
 from reports.figures.trade_off import trade_off_figure
 from reports.figures.training import (
     entropy_figure,
@@ -34,6 +35,7 @@ __all__ = [
     "history_figure",
     "losses_figure",
     "profile_figure",
+    "side_by_side_figure",
     "time_figure",
     "trade_off_figure",
     "utilisation_figure",

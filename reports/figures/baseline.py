@@ -21,12 +21,13 @@ def baseline_figure(found: BaselineComparison, measures: str) -> Figure:
         ("random search", found.baseline, "stopped", "#A86400", "dash"),
     ):
         if path.steps:
-            figure.add_trace(_line(name, path, role, colour, dash))
+            figure.add_trace(path_line(name, path, role, colour, dash))
     figure.add_vline(x=found.equal_steps, line={"dash": "dot", "width": 1, "color": "#4D5560"})
     return Figure(name="baseline", figure=figure, summary=found.verdict)
 
 
-def _line(name: str, path: SearchPath, role: str, colour: str, dash: str) -> go.Scatter:
+def path_line(name: str, path: SearchPath, role: str, colour: str, dash: str) -> go.Scatter:
+    """The best so far of one search, of which at least one trial is complete."""
     # The best so far holds until all is trained.
     x = [*(step.student_steps for step in path.steps), path.student_steps]
     y = [rounded(step.value) for step in path.steps]

@@ -32,6 +32,8 @@ def test_every_field_is_described() -> None:
         "CellContent",
         "PublishedContent",
         "AggregateContent",
+        "CompareContent",
+        "ColumnContent",
     ):
         properties = schema["$defs"][name]["properties"]
         assert [key for key, value in properties.items() if not value.get("description")] == []

@@ -207,6 +207,12 @@ def test_a_damaged_run_file(command: Any, storage: Path) -> None:
     says(command("report", storage / "tiny"), 1, "run.json is damaged")
 
 
+def test_a_comparison_of_one_run(command: Any, tmp_path: Path) -> None:
+    run = empty_run(tmp_path / "run").path
+    says(command("report", run, "--compare"), 2, "give two run folders or more")
+    says(command("report", run, run), 2, "needs an output folder")
+
+
 def test_a_cluster_that_is_not_there(command: Any, experiment: Any) -> None:
     address = "127.0.0.1:9"
     says(command("sweep", experiment(), "--address", address), 1, "cannot reach", address)
