@@ -18,8 +18,8 @@ DRAWN_OTHERS = 100
 DRAWN_POINTS = 60
 """Of a learning curve, where not all trials are drawn."""
 
-DRAWN_MARKS = 1500
-"""Marks of a figure that has one for each trial."""
+DRAWN_MARKS = 600
+"""Marks of a figure that has one for each trial, and rows of its table."""
 
 SEED = 7
 

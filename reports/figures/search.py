@@ -45,7 +45,9 @@ def history_figure(
     )
     bests = [(place(p), p.best_so_far if in_order else p.best_when_ended) for p in points]
     line = sorted((x, y) for x, y in bests if y is not None)
+    size = 10
     if len(marked) < len(points):
+        size = 5
         line = [*_corners(line), *line[-1:]]
     figure.add_trace(
         go.Scatter(
@@ -71,9 +73,9 @@ def history_figure(
                 name=state,
                 marker={
                     "symbol": symbol,
-                    "size": 10,
+                    "size": size,
                     "color": colour,
-                    "line": {"width": 2, "color": colour},
+                    "line": {"width": size // 5, "color": colour},
                 },
                 meta={"role": state},
                 hovertemplate=f"%{{text}}, {state}<br>%{{y:.1%}}<extra></extra>",
