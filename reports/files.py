@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dfkd_tune.errors import UsageError
@@ -133,9 +134,11 @@ def write_report(
         side = view_sides(side_by_side(collected)) if compare else None
         # The largest file takes the longest, and leaves Python's lock meanwhile.
         with ThreadPoolExecutor(1) as beside:
-            curves = beside.submit(_write_curves, output / "curves.csv", collected)
+            begin = partial(beside.submit, _write_curves, output / "curves.csv", collected)
+            # Where figures cannot be drawn, nothing is to be written.
+            curves = begin() if figures is None else None
             written = _write_all_but_curves(collected, output, figures, side)
-            curves.result()
+            (curves or begin()).result()
     return written
 
 
