@@ -189,9 +189,15 @@ def test_a_term_of_weight_zero_is_a_term_left_out(
     assert differences(zero.weights, absent.weights) == []
     found = differences(zero.state(-1), absent.state(-1))
     assert [place for place in found if place != "/random/torch"] == []
-    assert differences(zero.weights, short_as_published(name).weights)
     label = f"{objective.removesuffix('_objective')}/{term}"
     assert not any(label in p.losses for p in zero.progress)
+    # What changes an image by less than a grey level changes the other losses alone.
+    published = short_as_published(name)
+    others = [
+        [{key: loss for key, loss in p.losses.items() if key != label} for p in done.progress]
+        for done in (zero, published)
+    ]
+    assert differences(zero.weights, published.weights) or others[0] != others[1]
 
 
 @every_method
