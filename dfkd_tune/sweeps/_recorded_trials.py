@@ -56,7 +56,8 @@ class RecordedTrials(Searcher):
         self.session = session
         self.allotment = allotment
         self.larger = larger
-        self.cohort = resolved.experiment.resources.cohort
+        # A trial that ran out of memory gets its larger share for itself.
+        self.cohort = 1 if larger else resolved.experiment.resources.cohort
         short = short_of_memory(run) if larger_share(allotment) or larger else []
         self.waiting = deque(
             folder.name
@@ -196,7 +197,8 @@ class RecordedTrials(Searcher):
         lost_before = self.lost_before.pop(trial_id)
         if not error and (result or {}).get(UNSETTLED):
             return
-        if MEMBERS in (result or {}) or len(names) > 1:
+        # Of a cohort, all may have been settled before its process ended, or died.
+        if MEMBERS in (result or {}) or len(names) != 1:
             self._settle_cohort(names, lost=error and self._lost_a_node_since(lost_before))
             return
         (name,) = names

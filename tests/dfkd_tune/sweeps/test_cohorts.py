@@ -11,7 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from dfkd_tune.distillation import DistillationConfig, shared_part
 from dfkd_tune.errors import ExperimentError
-from dfkd_tune.records import RunFolder
+from dfkd_tune.records import ErrorRecord, RunFolder
 from dfkd_tune.sweeps import (
     Allotment,
     ResolvedExperiment,
@@ -138,6 +138,31 @@ def test_what_a_failed_cohort_left_is_tried_alone(
     assert run.trial_folder("t0000").status().state == "failed", "it had its chance"
     following = search.suggest("d")
     assert names(following) == ["t0003", "t0004", "t0005"]
+
+
+def test_a_process_that_dies_after_all_of_its_trials_have_ended_costs_none(
+    tmp_path: Path, resolved: ResolvedExperiment
+) -> None:
+    run = folders.empty_run(tmp_path)
+    search = new_search(tmp_path, resolved)
+    for name in names(search.suggest("a")):
+        complete(run, name, 0.7)
+        search.stop_member(name)
+    search.on_trial_complete("a", None, error=True)
+    assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
+    assert names(search.suggest("b"))[0] == "t0003"
+
+
+def test_a_trial_that_ran_out_of_gpu_memory_is_alone_with_its_larger_share(
+    tmp_path: Path, resolved: ResolvedExperiment
+) -> None:
+    run = folders.empty_run(tmp_path)
+    first = new_search(tmp_path, resolved)
+    for name in names(first.suggest("a")):
+        error = ErrorRecord(type="OutOfGpuMemoryError", message="m", traceback="t")
+        run.trial_folder(name).set_status("running", reason="by a test", error=error)
+    larger = RecordedSearch(RunFolder(tmp_path), resolved, "s", ALLOTMENT, larger=True)
+    assert [names(larger.suggest(key)) for key in "bcd"] == [["t0000"], ["t0001"], ["t0002"]]
 
 
 def test_a_cohort_comes_back_whole_when_its_node_is_lost(
