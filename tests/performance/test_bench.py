@@ -101,3 +101,27 @@ def test_an_unknown_name_is_refused_in_one_line() -> None:
     )
     assert run.returncode == 2
     assert "no 'wrn'; there are tiny, wrn-32" in " ".join(run.stderr.replace("│", "").split())
+
+
+def test_the_profile_tells_where_an_epoch_goes(tmp_path: Path) -> None:
+    output = tmp_path / "profile.json"
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "performance.profile", "--pair", "tiny", "--threads", "1"),
+            *("--ways", "plain,default", "--output", str(output)),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=240,
+    )
+    assert run.returncode == 0, run.stderr
+    seconds = json.loads(output.read_text())["seconds"]
+    assert list(seconds) == ["plain", "default"]
+    for way in seconds.values():
+        assert way["convolutions, forward"] > 0
+        assert way["convolutions, backward"] > 0
+    # The plain loop measures statistics in every pass, and fetches numbers in every step.
+    kind = "statistics of batches"
+    share = {name: way[kind] / sum(way.values()) for name, way in seconds.items()}
+    assert share["plain"] > share["default"] > 0
