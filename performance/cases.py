@@ -100,9 +100,16 @@ PLAIN = "plain"
 WAYS: Mapping[str, Mapping[str, Any]] = {
     PLAIN: {},
     "default": {},
+    "compiled": {"compile_teacher": True},
     "bfloat16": {"precision": "bfloat16"},
+    "bfloat16+compiled": {"precision": "bfloat16", "compile_teacher": True},
     "shared_batch": {"schedule.reuse_batch": True},
     "bfloat16+shared_batch": {"precision": "bfloat16", "schedule.reuse_batch": True},
+    "bfloat16+compiled+shared_batch": {
+        "precision": "bfloat16",
+        "compile_teacher": True,
+        "schedule.reuse_batch": True,
+    },
 }
 """Ways to compute: the plain loop, this project's, and its settings that change results."""
 

@@ -148,7 +148,7 @@ def _way(
     seconds = [each for block in blocks for each in block["seconds"]]
     synthesis = [each for block in blocks for each in block["synthesis"]]
     middle = statistics.median(seconds)
-    same = name in (PLAIN, "default")
+    same = name in (PLAIN, "default", "compiled")
     return Way(
         name=name,
         steps_per_second=blocks[0]["steps"] / middle,

@@ -1,5 +1,6 @@
 """Classifiers: networks, weights files, feature taps, size, and training on real images."""
 
+from dfkd_tune.classifiers._compiled import CompiledPasses
 from dfkd_tune.classifiers._config import Argument, NetworkConfig
 from dfkd_tune.classifiers._foreign import check_output, is_foreign
 from dfkd_tune.classifiers._inspect import (
@@ -51,6 +52,7 @@ __all__ = [
     "Argument",
     "BatchNormReport",
     "BatchStatistics",
+    "CompiledPasses",
     "ForwardPass",
     "Loss",
     "NetworkConfig",

@@ -20,10 +20,10 @@ def command_line() -> str:
 def make_console(as_json: bool = False) -> Console:
     """The console for people: standard error where standard output carries JSON.
 
-    Where there is no terminal, lines are 120 wide rather than 80, so that tables stay whole.
+    Where there is no terminal, lines are 160 wide rather than 80, so that tables stay whole.
     """
     console = Console(stderr=as_json)
-    return console if console.is_terminal else Console(stderr=as_json, width=120)
+    return console if console.is_terminal else Console(stderr=as_json, width=160)
 
 
 def print_json(value: Any) -> None:

@@ -125,6 +125,11 @@ class DistillationConfig(_Section):
         description="in which networks compute while the student trains; statistics, losses and "
         "scores are float32 in any case",
     )
+    compile_teacher: bool = Field(
+        default=False,
+        description="compile the teacher's answers to the student's batches; the same but for "
+        "rounding, needs a C++ compiler",
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
@@ -183,9 +188,11 @@ class DistillationConfig(_Section):
 def configuration_hash(config: DistillationConfig) -> str:
     """A short hash of everything that decides a distillation but its teacher."""
     decides = config.model_dump(mode="json")
+    # Older checkpoints know only these values.
     if config.precision == "float32":
-        # Older checkpoints know no other.
         del decides["precision"]
+    if not config.compile_teacher:
+        del decides["compile_teacher"]
     text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

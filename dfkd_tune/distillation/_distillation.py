@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers import (
+    CompiledPasses,
     ForwardPass,
     TappedNetwork,
     build_classifier,
@@ -163,7 +164,8 @@ class Distillation:
             config, self.inputs, self.synthesis, bank, self.source, self.host_source
         )
         needs = frozenset().union(*(student.needs for _, student in made))
-        self.batches = StudentBatches(self.data, self.teacher, features="teacher_features" in needs)
+        answers = CompiledPasses(self.teacher) if self.config.compile_teacher else self.teacher
+        self.batches = StudentBatches(self.data, answers, features="teacher_features" in needs)
         self.members = [
             Member(
                 index,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfkd_tune.classifiers import ForwardPass, TappedNetwork
+from dfkd_tune.classifiers import CompiledPasses, ForwardPass, TappedNetwork
 from dfkd_tune.distillation._config import DistillationConfig
 from dfkd_tune.distillation._meter import EpochMeter
 from dfkd_tune.distillation._optimisation import (
@@ -101,7 +101,9 @@ class StudentBatches:
         features: whether a student's objective needs the teacher's.
     """
 
-    def __init__(self, data: StudentData, teacher: TappedNetwork, *, features: bool) -> None:
+    def __init__(
+        self, data: StudentData, teacher: TappedNetwork | CompiledPasses, *, features: bool
+    ) -> None:
         self.data, self.teacher, self.features = data, teacher, features
         self._last: tuple[Batch, ForwardPass] | None = None
 

@@ -126,15 +126,17 @@ def test_configuration_is_frozen(make_config: Make) -> None:
         make_config().seed = 1  # type: ignore[misc]
 
 
-def test_a_precision_other_than_float32_counts_for_the_hash_and_float32_is_as_before(
+def test_settings_of_speed_count_for_the_hash_and_their_defaults_are_as_before(
     make_config: Make,
 ) -> None:
     plain = make_config()
     before = plain.model_dump(mode="json")
     assert before.pop("precision") == "float32"
+    assert before.pop("compile_teacher") is False
     digest = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
     assert configuration_hash(plain) == digest[:16]
     assert configuration_hash(make_config(precision="bfloat16")) != digest[:16]
+    assert configuration_hash(make_config(compile_teacher=True)) != digest[:16]
 
 
 def test_configuration_hash_is_of_the_content(make_config: Make) -> None:
