@@ -1,7 +1,8 @@
 "use strict";
 (() => {
   const SHOWN = 20;
-  const PRINTED_WIDTH = 640;
+  const PRINTED_WIDTH = 690;
+  const PRINTED_HALF = 340;
   const root = document.documentElement;
   const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
 
@@ -26,23 +27,29 @@
     for (const axis of [layout.xaxis, layout.yaxis]) {
       Object.assign(axis, { gridcolor: colour("line"), linecolor: colour("strong-line"), tickcolor: colour("strong-line") });
     }
-    if (narrow) layout.margin = { ...layout.margin, l: 52, r: 8 };
+    if (narrow) {
+      layout.margin = { ...layout.margin, l: 52, r: 8 };
+      for (const axis of [layout.xaxis, layout.yaxis]) axis.title.font = { ...axis.title.font, size: 12 };
+    }
     return layout;
   };
 
-  const draw = (width) => {
+  const draw = (printed = false) => {
     for (const source of document.querySelectorAll("script.figure-data")) {
       const target = document.getElementById(source.dataset.for);
       const { data, layout } = JSON.parse(source.textContent);
-      if (width) Object.assign(layout, { width, autosize: false });
-      Plotly.react(target, data.map(paint), dress(layout, target.clientWidth < 480), {
-        responsive: !width,
+      const width = printed ? (target.closest(".pair") ? PRINTED_HALF : PRINTED_WIDTH) : target.clientWidth;
+      if (printed) Object.assign(layout, { width, autosize: false });
+      Plotly.react(target, data.map(paint), dress(layout, width < 480), {
+        responsive: !printed,
         displaylogo: false,
         displayModeBar: "hover",
         plotlyServerURL: "",
         modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
         toImageButtonOptions: { format: "svg", filename: source.dataset.for },
       });
+      // The caption says in words what is drawn; without it, every tick would be read out.
+      for (const drawing of target.querySelectorAll(".main-svg")) drawing.setAttribute("aria-hidden", "true");
     }
   };
 
@@ -120,7 +127,7 @@
     root.dataset.theme = "print";
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const details of opened) details.open = true;
-    draw(PRINTED_WIDTH);
+    draw(true);
   });
   addEventListener("afterprint", () => {
     delete root.dataset.theme;

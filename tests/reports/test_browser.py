@@ -1,13 +1,20 @@
 """The page in headless Chromium, opened from a file: it works, offline, in both themes."""
 
+import base64
+import io
 import json
+import re
 import shutil
+import unicodedata
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 
+from dfkd_tune.records import TestOutcome
 from reports import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
@@ -52,12 +59,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
-def show(browser: Any, page: Path, width: int = 1280, dark: bool = False) -> None:
-    """Open a page at a width and in a theme, and wait until its figures are drawn."""
+def set_width(browser: Any, width: int) -> None:
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
     )
+
+
+def show(browser: Any, page: Path, width: int = 1280, dark: bool = False) -> None:
+    """Open a page at a width and in a theme, and wait until its figures are drawn."""
+    set_width(browser, width)
     set_theme(browser, dark)
     browser.get_log("browser")
     browser.get_log("performance")
@@ -266,9 +277,28 @@ def test_headline_of_several_runs_fits_however_their_values_are_called(
     assert table <= room
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_text_has_contrast(browser: Any, page: Path, dark: bool) -> None:
-    show(browser, page, dark=dark)
+def faults(browser: Any) -> list[str]:
+    """What axe-core finds at any impact, each with the first places.
+
+    It cannot tell what lies behind the text of a drawing, and finds no figure where it looks for a
+    single word; the drawings are hidden from it as they are from a screen reader.
+    """
+    if not browser.execute_script("return 'axe' in window"):
+        script = files("axe_playwright_python").joinpath("axe.min.js")
+        browser.execute_script(script.read_text(encoding="utf-8"))
+    run = """
+        const done = arguments[0];
+        axe.run({exclude: ['.main-svg']}, {resultTypes: ['violations']}).then(
+          (found) => done(found.violations.map(({impact, id, nodes}) =>
+            `${impact}: ${id}: ${nodes.slice(0, 5).map(({target}) => target).join(', ')}`)),
+          (error) => done([`axe-core failed: ${error}`]))"""
+    found = browser.execute_async_script(run)
+    assert isinstance(found, list)
+    return found
+
+
+def faint(browser: Any) -> list[str]:
+    """Texts outside of drawings whose contrast is below 4.5 to 1, large ones too."""
     script = """
         const parse = (text) => text.match(/[\\d.]+/g).map(Number);
         const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
@@ -290,7 +320,158 @@ def test_text_has_contrast(browser: Any, page: Path, dark: bool) -> None:
           if (ratio < 4.5) bad.push(`${element.tagName}.${element.className}: ${ratio}`);
         }
         return bad"""
+    found = browser.execute_script(script)
+    assert isinstance(found, list)
+    return found
+
+
+def outcome(right: int) -> TestOutcome:
+    """Of 100 images, of which the teacher has 80 right, and the student some of these."""
+    return TestOutcome(
+        images=100, both_correct=right, student_only=0, teacher_only=80 - right, neither=20
+    )
+
+
+@pytest.fixture
+def comparison(make_run: Maker, spec: Any) -> Path:
+    """A run that compares two variants; one trial of the second failed to converge."""
+    variants = [
+        {"name": name, "words": words, "published": None}
+        for name, words in (("full", "the recipe as it is"), ("less", "without a term"))
+    ]
+    run = make_run(
+        [
+            spec(values=(0.2, 0.6), total_epochs=2, variant="full", test=outcome(60)),
+            spec(values=(0.2, 0.4), total_epochs=2, variant="less", test=outcome(40)),
+            spec(values=(0.2,), total_epochs=2, variant="less", state="diverged"),
+        ],
+        name="compared",
+        kind="comparison",
+        comparison={"what": "ablation", "seeds": 2, "variants": variants},
+    )
+    return Path(run.path)
+
+
+@pytest.fixture
+def several_page(realistic: Any, comparison: Path, make_kind: Maker, tmp_path: Path) -> Path:
+    """Three runs together: a sweep, a comparison, and a sweep without any data."""
+    runs = [realistic.path, comparison, make_kind("data_free", "none").path]
+    return write_report(runs, tmp_path / "together").html
+
+
+@pytest.fixture
+def comparison_page(comparison: Path) -> Path:
+    return write_report([comparison]).html
+
+
+@pytest.mark.parametrize("name", ["page", "searched_page", "comparison_page", "several_page"])
+def test_axe_finds_nothing(browser: Any, name: str, request: pytest.FixtureRequest) -> None:
+    show(browser, request.getfixturevalue(name), 1280)
+    assert faults(browser) == []
+    assert faint(browser) == []
+    # What a rule sees depends on width or theme, not on both together.
+    set_width(browser, 390)
+    set_theme(browser, dark=True)
+    assert faults(browser) == []
+    assert faint(browser) == []
+    assert browser.get_log("browser") == []
+
+
+def test_axe_sees_what_is_broken(browser: Any, comparison_page: Path) -> None:
+    show(browser, comparison_page)
+    broken = """
+        document.querySelector('.controls label').remove();
+        document.querySelector('.sentence').style.color = '#bbbbbb';
+        document.querySelector('.scroll').removeAttribute('aria-label');"""
+    browser.execute_script(broken)
+    found = {each.split(": ")[1] for each in faults(browser)}
+    assert found >= {"select-name", "color-contrast"}
+    assert len(faint(browser)) == 1
+
+
+def test_everything_is_reached_by_keyboard(browser: Any, searched_page: Path) -> None:
+    show(browser, searched_page, 390)
+    body = browser.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.TAB)
+    skip = browser.switch_to.active_element
+    assert skip.text == "Skip to the content"
+    assert skip.rect["y"] >= 0
+    skip.send_keys(Keys.ENTER)
+    assert browser.switch_to.active_element.get_attribute("id") == "content"
+    script = """
+        const shown = (e) => e.checkVisibility({visibilityProperty: true});
+        const missed = [];
+        for (const e of document.querySelectorAll('*')) {
+          const style = getComputedStyle(e);
+          const pressed = e.matches('a[href], button, input, select, summary, [role=slider]');
+          const scrolls = /auto|scroll/.test(style.overflowX + style.overflowY) &&
+            (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1);
+          if (!shown(e) || !(pressed || scrolls)) continue;
+          e.focus();
+          const reached = document.activeElement === e && e.tabIndex >= 0;
+          if (!reached) missed.push(e.outerHTML.slice(0, 120));
+        }
+        return missed"""
     assert browser.execute_script(script) == []
+
+
+@pytest.fixture
+def printed_page(realistic: Any, make_run: Maker, spec: Any, tmp_path: Path) -> Path:
+    """Two runs: one with failures and details, one of more trials than are shown at first."""
+    trials = [
+        spec(values=(0.01 * (30 + i),), total_epochs=1, parameters={"key.of_a_value": 0.5 + i})
+        for i in range(24)
+    ]
+    runs = [realistic.path, make_run(trials, name="long").path]
+    return write_report(runs, tmp_path / "together").html
+
+
+def test_a_print_has_everything_and_fits_its_paper(browser: Any, printed_page: Path) -> None:
+    show(browser, printed_page, dark=True)
+    heads = browser.execute_script(
+        "return [...document.querySelectorAll('h1, h2, h3, h4')].map((e) => e.textContent)"
+    )
+    rows = browser.execute_script(
+        """return [...document.querySelectorAll('.board')].map((board) =>
+          [...board.querySelectorAll('tr.trial th')].map((head) => head.dataset.value))"""
+    )
+    assert [len(names) for names in rows] == [12, 24]
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
+    pages = PdfReader(io.BytesIO(base64.b64decode(printed["data"]))).pages
+    # Without ligatures.
+    text = unicodedata.normalize("NFKC", " ".join(page.extract_text() for page in pages))
+    text = " ".join(text.split())
+    tight = text.replace(" ", "")
+    assert [head for head in heads if "".join(head.split()) not in tight] == []
+    boards = re.findall(r"Leaderboard Complete trials are ranked(.*?)Learning curves", text)
+    assert len(boards) == 2
+    for board, names in zip(boards, rows, strict=True):
+        assert [name for name in names if name not in board] == []
+    # What is folded on the screen: a traceback, numbers behind figures, the experiment.
+    assert "loss.backward()" in text
+    assert text.count("Last validation accuracy Best so far") >= 2
+    assert text.count('"data_counts"') == 2
+    # What can only be pressed is not there.
+    for control in ("Skip to the content", "Show all", "24 trials shown", "Contents"):
+        assert control not in text
+    # The page is as it was before.
+    assert not browser.execute_script("return document.querySelector('.numbers').open")
+
+
+def test_nothing_is_wider_than_the_paper(browser: Any, printed_page: Path) -> None:
+    """A4 less its margins is 703 pixels wide: what is wider would shrink or cut the page."""
+    show(browser, printed_page)
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    set_width(browser, 703)
+    script = """
+        return [...document.querySelectorAll('main *')]
+          .filter((e) => !e.closest('svg') && e.getBoundingClientRect().right > 704)
+          .map((e) => e.outerHTML.slice(0, 120))"""
+    try:
+        assert browser.execute_script(script) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_page_without_a_script_shows_everything(browser: Any, long_page: Path) -> None:
