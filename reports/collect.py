@@ -84,8 +84,7 @@ class TrialData:
     @cached_property
     def seconds(self) -> float:
         """Wall seconds of all epochs that count; epochs trained again count once."""
-        total: float = sum(self.epochs.numbers("seconds.total").tolist())
-        return total
+        return float(self.epochs.numbers("seconds.total").sum())
 
     @property
     def student_steps(self) -> int:

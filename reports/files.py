@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from dfkd_tune.errors import UsageError
-from dfkd_tune.records import write_bytes_atomically, write_json
+from dfkd_tune.records import write_bytes_atomically, write_json, write_parts_atomically
 from reports.best_config import best_configurations, best_experiment
 from reports.collect import RunData, collect_run
 from reports.compute.baseline import BaselineComparison, compare_baseline
@@ -155,7 +155,7 @@ def _without_collecting() -> Iterator[None]:
 
 
 def _write_curves(path: Path, runs: list[RunData]) -> None:
-    write_bytes_atomically(path, *curves_csv(runs))
+    write_parts_atomically(path, partial(curves_csv, runs))
 
 
 def _write_all_but_curves(

@@ -1,8 +1,9 @@
 """Tidy tables of a run: one row per trial, and one row per epoch of every trial."""
 
 import io
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
@@ -85,26 +86,31 @@ def curves_table(runs: list[RunData]) -> pd.DataFrame:
     return pa.concat_tables(parts).to_pandas() if parts else pd.DataFrame(columns=CURVE_COLUMNS)
 
 
-def curves_csv(runs: list[RunData]) -> list[bytes]:
+def curves_csv(runs: list[RunData]) -> Iterator[bytes | memoryview]:
     """The same as CSV, in parts that follow one another.
 
     Args:
         runs: records of the runs.
     """
     header = ",".join(_quoted(name) for name in (*CURVE_COLUMNS, *_metrics(runs)))
+    yield f"{header}\n".encode("utf-8", "replace")
     # The writer leaves Python's lock, so that threads share the work.
     with ThreadPoolExecutor(WRITERS) as writers:
-        return [f"{header}\n".encode("utf-8", "replace"), *writers.map(_csv, _curve_parts(runs))]
+        begun: deque[Future[memoryview]] = deque()
+        for part in _curve_parts(runs):
+            begun.append(writers.submit(_csv, part))
+            if len(begun) > 2 * WRITERS:
+                yield begun.popleft().result()
+        yield from (each.result() for each in begun)
 
 
-def _csv(part: pa.Table) -> bytes:
+def _csv(part: pa.Table) -> memoryview:
     sink = pa.BufferOutputStream()
     texts = [column for column in part.columns if pa.types.is_string(column.type)]
     plain = all(_quoted(text) == text for column in texts for text in column.unique().to_pylist())
     style = "none" if plain else "needed"
     csv.write_csv(part, sink, csv.WriteOptions(include_header=False, quoting_style=style))
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return memoryview(sink.getvalue())
 
 
 def _quoted(name: str) -> str:

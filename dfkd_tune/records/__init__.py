@@ -88,6 +88,7 @@ from dfkd_tune.records._writing import (
     now,
     write_bytes_atomically,
     write_json,
+    write_parts_atomically,
     write_record,
 )
 from dfkd_tune.records._yardsticks import YardsticksRecord
@@ -154,5 +155,6 @@ __all__ = [
     "trial_cost",
     "write_bytes_atomically",
     "write_json",
+    "write_parts_atomically",
     "write_record",
 ]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,13 +49,31 @@ def write_bytes_atomically(path: Path, *content: bytes, anew: bool = True) -> No
         StorageGoneError: if the storage has gone for minutes.
         StorageError: if the folder cannot be written.
     """
+    write_parts_atomically(path, lambda: content, anew=anew)
+
+
+def write_parts_atomically(
+    path: Path, parts: Callable[[], Iterable[bytes | memoryview]], *, anew: bool = True
+) -> None:
+    """The same, of parts that are made while they are written.
+
+    Args:
+        path: of the file.
+        parts: makes its content; called again where the storage had gone meanwhile.
+        anew: make its folder where there is none.
+
+    Raises:
+        DiskFullError: if there is no space.
+        StorageGoneError: if the storage has gone for minutes.
+        StorageError: if the folder cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
 
     def write() -> None:
         if anew:
             make_folder(path.parent)
         with partial.open("wb") as file:
-            file.writelines(content)
+            file.writelines(parts())
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

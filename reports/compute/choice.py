@@ -148,15 +148,20 @@ def choice_quality(run: RunData) -> ChoiceQuality | None:
     with_labels = objective_name(run) in (LABEL_OBJECTIVE, PEEKING_OBJECTIVE)
     if data_kind(run) != "labelled" or run.run.kind != "sweep":
         return None
+    if with_labels and run.pool is None:
+        return None
     trials = _scored_trials(run)
-    scores = _score_qualities(run, trials)
-    if not trials or (with_labels and (len(trials) < FEWEST or run.pool is None)):
+    if not trials or (with_labels and len(trials) < FEWEST):
         return None
     chosen = run.selection.trial if run.selection else None
     picked = next((trial for trial in trials if trial.trial == chosen), trials[0])
     best = max((picked, *trials), key=lambda trial: trial.accuracy)
     return ChoiceQuality(
-        trials=trials, scores=scores, picked=picked, best=best, with_labels=with_labels
+        trials=trials,
+        scores=_score_qualities(run, trials),
+        picked=picked,
+        best=best,
+        with_labels=with_labels,
     )
 
 

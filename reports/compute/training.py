@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
@@ -220,7 +219,7 @@ def _taken_over(run: RunData, trial: TrialData) -> EpochTable:
 
 def _time_share(name: str, trials: list[TrialData]) -> TimeShare:
     synthesis, student, evaluation, total = (
-        sum(chain.from_iterable(t.epochs.numbers(f"seconds.{part}").tolist() for t in trials))
+        sum(float(trial.epochs.numbers(f"seconds.{part}").sum()) for trial in trials)
         for part in ("synthesis", "student", "evaluation", "total")
     )
     return TimeShare(

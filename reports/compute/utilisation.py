@@ -146,7 +146,7 @@ def _spells(trial: TrialData) -> Iterator[Spell]:
     for (session, node), together in groupby(
         zip(epochs.others["session"], epochs.others["node"], strict=True)
     ):
-        end = begin + sum(1 for _ in together)
+        end = begin + len(list(together))
         for stretch in _stretches(epochs, begin, end):
             yield Spell(
                 trial=trial.name,
