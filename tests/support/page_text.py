@@ -57,9 +57,14 @@ class Element:
                 yield from each._own()
 
     @property
+    def within_cells(self) -> list["Element"]:
+        """The cells of a row."""
+        return [e for e in self.within if isinstance(e, Element) and e.tag in ("td", "th")]
+
+    @property
     def cells(self) -> list[str]:
         """The texts of a row."""
-        return [e.own for e in self.within if isinstance(e, Element) and e.tag in ("td", "th")]
+        return [cell.own for cell in self.within_cells]
 
 
 class _Reader(HTMLParser):
@@ -103,6 +108,7 @@ def blocks(body: Element) -> Iterator[Element]:
 
 def numbers(text: str, constant: Sequence[str] = ()) -> list[str]:
     """The numbers of a text, and the names that have a digit; without phrases that are constant."""
+    text = text.replace("\N{MINUS SIGN}", "-")
     for phrase in constant:
         text = re.sub(phrase, " ", text)
     return [found.rstrip(".,") for found in NUMBER.findall(text)]

@@ -25,7 +25,8 @@ CONSTANT = (
     r"95 %(?= bootstrap)|^95 %$",  # likewise, in heads of tables
     rf"100 {TIMES} student",  # the definition of relative accuracy
     rf"at least 4 {TIMES} 4 positions",  # from which size a feature map is shown
-    r"; 1 means that|, 0 for the same direction|1 would be perfect, 0 is no better|down to 0",
+    r"; 1 means that|, 0 for the same direction",  # what the ends of a scale mean
+    r"1 would be perfect, 0 is no better|down to 0|never across 0",  # likewise
     r"SHA-256",
     r"within 5 % of an edge",  # what counts as an edge
     r"mean of the last 5 evaluations",  # the column of the leaderboard
@@ -120,6 +121,7 @@ class Files:
 
     @property
     def planned(self) -> int:
+        """As many as the search asks for."""
         return max(self.experiment["search"].get("trials") or 0, len(self.trials))
 
     @property
@@ -260,7 +262,12 @@ def trace_verdict(page: Page, files: Files, section: Element) -> None:
         *accuracies,
         f"{test['images']} {files.selection['candidates']}",
     )
-    page.text(meta, _minute(files.run["created"]), _minute(files.run["updated"]))
+    page.text(
+        meta,
+        files.experiment["benchmark"],
+        _minute(files.run["created"]),
+        _minute(files.run["updated"]),
+    )
     relative, student, teacher, *yardsticks, trials, compute = parts(section, "dd")
     for shown, name in zip(yardsticks, ("real", "kd") if files.yardsticks else (), strict=True):
         score = files.yardsticks[name]["scores"]["test"]
@@ -342,7 +349,7 @@ def trace_leaderboard(page: Page, files: Files, section: Element) -> None:
         latency = record["student_size"]["latency_ms"]
         assert row.cells == [
             str(names.index(trial.name) + 1) if ranked else DASH,
-            trial.name + (" selected" if trial.name == files.selection["trial"] else ""),
+            trial.name + (" selected" if trial.name == files.selection.get("trial") else ""),
             record["origin"],
             trial.state if ranked else f"{trial.state} at step {steps:,} of {total:,}",
             percent(trial.values[-1]),
@@ -357,7 +364,7 @@ def trace_leaderboard(page: Page, files: Files, section: Element) -> None:
             f"{steps:,} / {total:,}",
             f"{trial.seconds:,.1f}",
             f"{max(epoch['peak_memory_mib'] for epoch in trial.epochs):.0f} MiB",
-            " ".join(f"{key} {value:.4g}" for key, value in searched[:3]),
+            " ".join(f"{key} {value:.4g}" for key, value in searched[:3]) or "none",
         ]
         cells = [e for e in row.within if isinstance(e, Element)]
         page.claimed |= set(cells)
@@ -609,11 +616,12 @@ def trace_time(page: Page, files: Files, section: Element) -> None:
     page.text(total, clock(whole), f"{threads} {len(trained)}", teacher)
     page.text(steps, f"{sum(trial.steps for trial in trained):,}")
     stopped = files.of("stopped")
-    budget = sum(trial.record["total_student_steps"] for trial in stopped)
-    left = {t.name: t.record["total_student_steps"] - t.steps for t in stopped}
-    spared = sum(left[trial.name] * trial.seconds / trial.steps for trial in stopped)
-    share = percent(sum(left.values()) / budget)
-    page.text(saved, clock(spared), f"{sum(left.values()):,} {share} {len(stopped)}")
+    if stopped:
+        budget = sum(trial.record["total_student_steps"] for trial in stopped)
+        left = {t.name: t.record["total_student_steps"] - t.steps for t in stopped}
+        spared = sum(left[trial.name] * trial.seconds / trial.steps for trial in stopped)
+        share = percent(sum(left.values()) / budget)
+        page.text(saved, clock(spared), f"{sum(left.values()):,} {share} {len(stopped)}")
     slots, span = _slots_and_span(trained)
     used = percent(whole / (slots * span))
     page.text(busy, used, clock(span), str(slots))

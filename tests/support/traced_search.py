@@ -1,0 +1,566 @@
+"""Traces the sections that only some sweeps have: what mattered, how good a choice, beside what."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import pytest
+from page_text import Element, numbers
+from sklearn.tree import DecisionTreeRegressor
+from traced import (
+    Files,
+    Near,
+    Page,
+    Trial,
+    bootstrap,
+    parts,
+    percent,
+    ratio,
+)
+
+import dfkd_tune
+
+PUBLISHED = Path(dfkd_tune.__file__).parent / "published_results.csv"
+KINDS = {
+    "data_free": "data-free",
+    "real_data_student": "trained on real data, not distilled",
+    "real_data_kd": "distilled on real data",
+}
+TREES = 150
+
+
+def trace_baseline(page: Page, files: Files, section: Element) -> None:
+    (beside,) = (
+        Files(file.parent)
+        for file in files.path.parent.glob("*/experiment.json")
+        if json.loads(file.read_text()).get("baseline_of") == files.path.name
+    )
+    ours, theirs = best_so_far(files), best_so_far(beside)
+    trained = [sum(trial.steps for trial in each.trials) for each in (files, beside)]
+    equal = min(trained)
+    one, other = ([step for step in path if step[1] <= equal][-1] for path in (ours, theirs))
+    verdict = (
+        f"{equal:,} {percent(one[2])} {one[0]} {percent(other[2])} {other[0]} "
+        f"{100 * abs(one[2] - other[2]):.1f}"
+    )
+    best = theirs[-1][2]
+    needed = next(steps for _, steps, value in ours if value >= best)
+    introduction = parts(section, "p")[0]
+    page.text(introduction, verdict, f"{percent(best)} {needed:,} {percent(needed / trained[1])}")
+    page.text(parts(section, "figcaption")[0], verdict)
+    rows = []
+    for each, path, steps in ((files, ours, trained[0]), (beside, theirs, trained[1])):
+        name = each.run["name"]
+        rows += [(name, trial, f"{at:,}", percent(value)) for trial, at, value in path]
+        rows.append((name, f"all {len(each.trials)} trials", f"{steps:,}", ""))
+    page.rows(parts(section, "table")[0], *rows)
+
+
+def best_so_far(files: Files) -> list[tuple[str, int, float]]:
+    """Every complete trial that was better than those before, with all student steps until then."""
+    moments = []
+    for trial in files.trials:
+        before = 0
+        for epoch in trial.epochs:
+            last = epoch is trial.epochs[-1] and trial.state == "complete"
+            steps = epoch["student_steps"] - before
+            moments.append((epoch["time"], trial.name, steps, epoch["value"] if last else None))
+            before = epoch["student_steps"]
+    found: list[tuple[str, int, float]] = []
+    total = 0
+    for _, name, steps, value in sorted(moments, key=lambda moment: moment[:2]):
+        total += steps
+        if value is not None and (not found or value > found[-1][2]):
+            found.append((name, total, value))
+    return found
+
+
+def trace_trade_off(page: Page, files: Files, section: Element) -> None:
+    assert files.experiment["search"]["against"] == "latency"
+    teacher = files.teacher["scores"]["validation"]["accuracy"]
+    chosen = files.best
+
+    def cost(trial: Trial) -> float:
+        return float(trial.record["student_size"]["latency_ms"])
+
+    def surpassed(trial: Trial) -> bool:
+        mine = (-trial.values[-1], cost(trial))
+        others = ((-t.values[-1], cost(t)) for t in files.ranked if t is not trial)
+        return any(a <= mine[0] and b <= mine[1] and (a, b) != mine for a, b in others)
+
+    ordered = sorted(files.ranked, key=cost)
+    best = [trial for trial in ordered if not surpassed(trial)]
+    rest = [trial for trial in ordered if surpassed(trial)]
+    ends = [f"{100 * t.values[-1] / teacher:.1f} {cost(t):.3g}" for t in (best[0], best[-1])]
+    page.text(parts(section, "figcaption")[0], f"{len(best)} {len(ordered)} {ends[0]} {ends[1]}")
+    page.text(parts(section, "summary")[0], str(len(rest)))
+    for table, trials in zip(parts(section, "table"), (best, rest), strict=True):
+        page.rows(
+            table,
+            *(
+                (
+                    t.name + (" selected" if t is chosen else ""),
+                    t.student,
+                    f"{cost(t):.3g} ms",
+                    f"{cost(t) / cost(chosen):.2f}",
+                    percent(t.values[-1]),
+                    percent(t.values[-1] / teacher),
+                    f"{100 * (t.values[-1] - chosen.values[-1]):+.1f}",
+                )
+                for t in trials
+            ),
+        )
+
+
+def trace_choice(page: Page, files: Files, section: Element) -> None:
+    """The choices that scores without labels would have made, judged by validation accuracy."""
+    trials = files.ranked
+    accuracies = [trial.epochs[-1]["validation"]["accuracy"] for trial in trials]
+    away = max(accuracies) - fmean(accuracies)
+    page.text(parts(section, "dt")[0], trials[0].name)
+    best, chance = parts(section, "dd")
+    page.text(best, percent(max(accuracies)))
+    page.text(chance, f"{100 * away:.1f}")
+    scores = {
+        "pool": _pooled(files, "agreement"),
+        "kl": {name: -value for name, value in _pooled(files, "kl").items()},
+        "ensemble": _pooled(files, "ensemble"),
+        "own": {t.name: t.epochs[-1]["kept_agreement"] for t in trials},
+        "real": {t.name: t.epochs[-1]["validation"]["agreement"] for t in trials},
+    }
+    lists = {key: [of[trial.name] for trial in trials] for key, of in scores.items()}
+    told = [lists["pool"], lists["own"]]
+    rhos = [f"{_rho(each, accuracies):.2f}" for each in told if len(set(each)) > 1]
+    page.text(parts(section, "figcaption")[0], f"{len(trials)}", *rhos)
+    judged, everyone = parts(section, "table")
+    page.text(parts(judged, "caption")[0], f"{len(trials)}")
+    rows = [row for row in parts(judged, "tr") if parts(row, "td")]
+    for row, values in zip(rows, lists.values(), strict=True):
+        first = values.index(max(values))
+        spearman, interval, kendall, regret, picked = parts(row, "td")
+        page.text(regret, f"{100 * (max(accuracies) - accuracies[first]):.1f}")
+        page.text(picked, trials[first].name)
+        if len(set(values)) == 1:
+            assert (spearman.own, interval.own, kendall.own) == ("not defined", "", "")
+            continue
+        page.text(spearman, f"{_rho(values, accuracies):.2f}")
+        page.text(interval, *_rho_interval(values, accuracies))
+        page.text(kendall, f"{_tau(values, accuracies):.2f}")
+    page.rows(
+        everyone,
+        *(
+            (
+                trial.name,
+                percent(accuracy),
+                *(
+                    f"{of[trial.name]:.3f}" if key == "kl" else percent(of[trial.name])
+                    for key, of in scores.items()
+                ),
+            )
+            for trial, accuracy in zip(trials, accuracies, strict=True)
+        ),
+    )
+
+
+def _pooled(files: Files, name: str) -> dict[str, float]:
+    """How far each student lies from the mean on the others' images, and the mean of all."""
+    matrix = np.array(files.pool[name])
+    weights = np.exp(files.pool["class_entropy"]) - 1
+    others = ~np.eye(len(matrix), dtype=bool)
+    means = np.array([matrix[others[:, column], column].mean() for column in range(len(matrix))])
+    level = np.average(means, weights=weights)
+    gains = [
+        np.average((row - means)[kept], weights=weights[kept])
+        for row, kept in zip(matrix, others, strict=True)
+    ]
+    return dict(zip(files.pool["trials"], (level + np.array(gains)).tolist(), strict=True))
+
+
+def _ranks(values: Sequence[float]) -> Any:
+    array = np.array(values)
+    return (array[:, None] > array).sum(1) + (array[:, None] == array).sum(1) / 2
+
+
+def _rho(first: Sequence[float], second: Sequence[float]) -> float:
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+
+
+def _tau(first: Sequence[float], second: Sequence[float]) -> float:
+    signs = [np.sign(np.subtract.outer(each, each)) for each in (first, second)]
+    norm = math.sqrt((signs[0] ** 2).sum() * (signs[1] ** 2).sum())
+    return float((signs[0] * signs[1]).sum() / norm)
+
+
+def _rho_interval(first: Sequence[float], second: Sequence[float]) -> tuple[Near, Near]:
+    random = np.random.default_rng(23)
+    pairs = np.array([first, second])
+    drawn = [pairs[:, random.integers(0, len(first), len(first))] for _ in range(1500)]
+    low, high = np.quantile([_rho(*each) for each in drawn], [0.025, 0.975])
+    return Near(float(low), 0.06), Near(float(high), 0.06)
+
+
+def trace_published(page: Page, files: Files, section: Element) -> None:
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file) if row["benchmark"] == files.experiment["benchmark"]
+        ]
+    best, test = files.best, files.selection["test"]
+    images = test["images"]
+    page.text(parts(section, "p")[0], files.experiment["benchmark"])
+    here, others = parts(section, "table")
+    own, *beside = (row for body in parts(here, "tbody") for row in parts(body, "tr"))
+    _, networks, student, teacher, relative, source = own.within_cells
+    page.text(networks, f"{files.teacher['architecture']} 1 {best.student}")
+    page.text(student, f"{100 * (test['both_correct'] + test['student_only']) / images:.2f}")
+    page.text(teacher, f"{100 * (test['both_correct'] + test['teacher_only']) / images:.2f}")
+    low, high = bootstrap(test)
+    page.text(relative, f"{ratio(test):.2f}", low, high)
+    page.text(source, best.name)
+    pair = (files.teacher["architecture"], best.record["configuration"]["student"]["architecture"])
+    assert best.record["configuration"]["student"]["width"] != 1, "no network of that name"
+    unnamed = [row for row in rows if not row["teacher"] and not row["student"]]
+    rest = [row for row in rows if row not in unnamed]
+    assert pair in {(row["teacher"], row["student"]) for row in rest}
+    page.text(parts(section, "summary")[0], str(len(rest)))
+    shown = [row for row in beside if "group" not in row.classes]
+    groups = ((shown, unnamed), (parts(parts(others, "tbody")[0], "tr"), rest))
+    for found, expected in groups:
+        cells = [row.cells for row in found]
+        assert sorted(cells) == sorted(map(_published_cells, expected))
+        known = [float(numbers(row[4])[0]) for row in cells if row[4] != "not published"]
+        assert known == sorted(known, reverse=True)
+        page.claimed |= {cell for row in found for cell in row.within_cells}
+
+
+def _published_cells(row: dict[str, str]) -> list[str]:
+    stated = row["relative_accuracy_stated"]
+    relative = "not published"
+    if stated:
+        relative = f"{float(stated):.2f} as stated there"
+    elif row["student_accuracy"] and row["teacher_accuracy"]:
+        relative = f"{100 * float(row['student_accuracy']) / float(row['teacher_accuracy']):.2f}"
+    named = row["teacher"] or row["student"]
+    networks = f"{row['teacher'] or 'unknown'} → {row['student'] or 'unknown'}"
+    size = f" {row['input_size']} pixels" if row["input_size"] else ""
+    accuracies = [
+        f"{float(row[key]):.4g}" if row[key] else "not published"
+        for key in ("student_accuracy", "teacher_accuracy")
+    ]
+    return [
+        f"{row['method']} {KINDS[row['kind']]}",
+        (networks if named else "not named") + size,
+        *accuracies,
+        relative,
+        f"{row['source']} {row['protocol']}" + (f"; {row['note']}" if row["note"] else ""),
+    ]
+
+
+# What mattered
+
+
+class Forest:
+    """A bagged forest of our own, and what it predicts of trials that it has not seen."""
+
+    def __init__(self, files: Files) -> None:
+        trials = sorted(files.ranked, key=lambda trial: trial.name)
+        self.dimensions = files.dimensions
+        blocks = [_columns(d, [t.record["parameters"] for t in trials]) for d in self.dimensions]
+        ends = np.cumsum([block.shape[1] for block in blocks])
+        self.of = {
+            d["key"]: slice(end - block.shape[1], end)
+            for d, block, end in zip(self.dimensions, blocks, ends, strict=True)
+        }
+        self.x = np.concatenate(blocks, axis=1)
+        self.y = np.array([trial.values[-1] for trial in trials])
+        self.random = np.random.default_rng(77)
+        count = len(self.y)
+        self.bags = [self.random.integers(0, count, count) for _ in range(TREES)]
+        self.trees = [
+            DecisionTreeRegressor(random_state=place).fit(self.x[bag], self.y[bag])
+            for place, bag in enumerate(self.bags)
+        ]
+        self.errors = self._errors(self.x)
+
+    def _errors(self, x: Any) -> Any:
+        """Squared errors of the trees that have not seen a trial."""
+        total, seen = np.zeros(len(self.y)), np.zeros(len(self.y))
+        for bag, tree in zip(self.bags, self.trees, strict=True):
+            unseen = np.setdiff1d(np.arange(len(self.y)), bag)
+            total[unseen] += tree.predict(x[unseen])
+            seen[unseen] += 1
+        return (self.y - total / seen) ** 2
+
+    def drop(self, key: str) -> Any:
+        """How much larger the squared errors are without a dimension."""
+        errors = []
+        for _ in range(10):
+            x = self.x.copy()
+            x[:, self.of[key]] = x[self.random.permutation(len(x)), self.of[key]]
+            errors.append(self._errors(x))
+        return np.mean(errors, axis=0) - self.errors
+
+    def share(self, errors: Any) -> tuple[float, float, float]:
+        """As a share of the spread of the values, with its interval."""
+        random = np.random.default_rng(3)
+        drawn = random.integers(0, len(self.y), (1500, len(self.y)))
+        shares = errors[drawn].mean(axis=1) / self.y[drawn].var(axis=1)
+        low, high = np.quantile(shares, [0.025, 0.975])
+        return float(errors.mean() / self.y.var()), float(low), float(high)
+
+    def predicted(self, keys: Sequence[str], cells: Sequence[Sequence[float]]) -> list[float]:
+        """Where two dimensions lie so, the mean over all others as they were tried."""
+        rows = np.tile(self.x, (len(cells), 1, 1))
+        for key, at in zip(keys, np.array(cells).T, strict=True):
+            rows[:, :, self.of[key]] = at[:, None, None]
+        flat = rows.reshape(-1, rows.shape[2])
+        means = np.mean([tree.predict(flat) for tree in self.trees], axis=0)
+        return [float(mean) for mean in means.reshape(len(cells), -1).mean(axis=1)]
+
+
+def _columns(dimension: dict[str, Any], parameters: Sequence[dict[str, Any]]) -> Any:
+    values = [each[dimension["key"]] for each in parameters]
+    if dimension["kind"] == "choice":
+        choices = dimension["choices"]
+        return np.array([[value == choice for choice in choices] for value in values], float)
+    return np.array([[_scaled(dimension, value)] for value in values])
+
+
+def _scaled(dimension: dict[str, Any], value: float) -> float:
+    scale = math.log10 if dimension["log"] else float
+    low, high = scale(dimension["low"]), scale(dimension["high"])
+    return (scale(value) - low) / (high - low)
+
+
+def _at(dimension: dict[str, Any], share: float) -> float:
+    low, high = dimension["low"], dimension["high"]
+    if dimension["log"]:
+        return float(low * (high / low) ** share)
+    return float(low + share * (high - low))
+
+
+def trace_mattered(page: Page, files: Files, section: Element) -> None:
+    forest = Forest(files)
+    count = str(len(files.ranked))
+    introduction, edges = parts(section, "p")[0], parts(section, "table")[-1]
+    unexplained, low, high = forest.share(forest.errors)
+    page.text(
+        introduction, count, Near(1 - unexplained, 0.05), Near(1 - high, 0.1), Near(1 - low, 0.1)
+    )
+    importance, *_ = parts(section, "table")
+    page.text(parts(importance, "caption")[0], count)
+    order = []
+    for row in parts(parts(importance, "tbody")[0], "tr"):
+        name, _, value, within, used = row.within_cells
+        found = forest.share(forest.drop(name.own))
+        # Few trials: much depends on which values are exchanged for which.
+        slack = [0.03 + 0.25 * abs(number) for number in found]
+        page.text(value, Near(found[0], slack[0]))
+        page.text(within, Near(found[1], slack[1]), Near(found[2], slack[2]))
+        page.text(used, count)
+        order.append((name.own, value.own))
+    assert sorted(name for name, _ in order) == sorted(d["key"] for d in files.dimensions)
+    of = {dimension["key"]: dimension for dimension in files.dimensions}
+    for item in parts(section, "li"):
+        if item.own.startswith("selected"):
+            page.text(item, files.best.name)
+    slices = parts(parts(section, "div", "slices")[0], "figure")
+    for figure, (name, value) in zip(slices, order, strict=True):
+        _trace_slice(page, files, figure, of[name], value)
+    _trace_contour(page, files, forest, section, [of[name] for name, _ in order])
+    _trace_lines(page, files, section, [of[name] for name, _ in order])
+    _trace_edges(page, files, section, edges)
+
+
+def _trials_with_a_value(files: Files) -> list[Trial]:
+    return [*files.ranked, *(t for t in files.trials if t not in files.ranked and t.values)]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}"
+
+
+def _place(dimension: dict[str, Any], value: float) -> str:
+    return str(value) if dimension["kind"] == "choice" else f"{value:.4g}"
+
+
+def _axis(page: Page, block: Element, log: bool = False, percents: bool = False) -> Any:
+    """Claim the ticks of an axis, which must lie on one scale; where a number lies on it."""
+    ticks = [
+        (float(numbers(tick.own)[0]), float(tick.attributes["style"].split(":")[1].rstrip("%")))
+        for tick in parts(block, "span")
+    ]
+    values = np.array([math.log10(value) if log else value for value, _ in ticks])
+    slope, start = np.polyfit(values, [at for _, at in ticks], 1)
+    assert [at for _, at in ticks] == pytest.approx(slope * values + start, abs=0.2)
+    page.claimed.add(block)
+    factor = 100 if percents else 1
+    return lambda v: slope * (math.log10(v) if log else factor * v) + start
+
+
+def _trace_slice(
+    page: Page, files: Files, figure: Element, dimension: dict[str, Any], importance: str
+) -> None:
+    key, log = dimension["key"], dimension.get("log", False)
+    page.text(parts(figure, "figcaption")[0], importance.lstrip("\N{MINUS SIGN}"))
+    drawing = parts(figure, "div", "drawing")[0]
+    best, value = files.best, files.best.record["parameters"][key]
+    assert numbers(drawing.attributes["aria-label"]) == numbers(
+        f"{len(files.ranked)} {best.name} {_place(dimension, value)} {percent(best.values[-1])}"
+    )
+    upwards = _axis(page, parts(figure, "div", "up")[0], percents=True)
+    along = parts(figure, "div", "along")[0]
+    if dimension["kind"] == "choice":
+        assert [tick.own for tick in parts(along, "span")] == list(map(str, dimension["choices"]))
+        page.claimed.add(along)
+        across = None
+    else:
+        across = _axis(page, along, log)
+    trials = {trial.name: trial for trial in _trials_with_a_value(files)}
+    titles = parts(figure, "title")
+    assert len(titles) == len(trials)
+    for title in titles:
+        trial = trials[title.own.split(",")[0]]
+        at, mark = trial.record["parameters"][key], title.above
+        assert title.own == (
+            f"{trial.name}, {trial.state}: {_place(dimension, at)}, {percent(trial.values[-1])}"
+        )
+        page.claimed.add(title)
+        assert mark is not None
+        x, y = (
+            float((mark.attributes.get(f"c{axis}") or mark.attributes[axis]).rstrip("%"))
+            for axis in "xy"
+        )
+        assert 100 - y == pytest.approx(upwards(trial.values[-1]), abs=0.2)
+        if across is not None:
+            assert x == pytest.approx(across(at), abs=0.2)
+
+
+def _trace_contour(
+    page: Page, files: Files, forest: Forest, section: Element, ordered: list[dict[str, Any]]
+) -> None:
+    across, up = (dimension for dimension in ordered if dimension["kind"] != "choice")
+    figure = parts(section, "figure", "contour")[0]
+    _axis(page, parts(figure, "div", "up")[0], up["log"])
+    _axis(page, parts(figure, "div", "along")[0], across["log"])
+    (table,) = (t for t in parts(section, "table") if parts(t, "caption")[0].own.startswith("Pred"))
+    columns = parts(parts(table, "thead")[0], "th")[1:]
+    middles = [(cell + 0.5) / 24 for cell in range(24)]
+
+    def share_of(dimension: dict[str, Any], cell: Element) -> float:
+        """The share of the range where a cell of the grid has its middle."""
+        (found,) = (share for share in middles if f"{_at(dimension, share):.4g}" == cell.own)
+        page.claimed.add(cell)
+        return found
+
+    keys = (across["key"], up["key"])
+    at = [share_of(across, cell) for cell in columns]
+    for row in parts(parts(table, "tbody")[0], "tr"):
+        name, *cells = row.within_cells
+        height = share_of(up, name)
+        predicted = forest.predicted(keys, [(share, height) for share in at])
+        for mean, cell in zip(predicted, cells, strict=True):
+            page.text(cell, Near(100 * mean, 2.5))
+    items = parts(figure, "li")
+    page.claimed |= set(items)
+    bands = [list(map(float, numbers(item.own))) for item in items]
+    assert all(one[1] == other[0] for one, other in pairwise(bands))
+    low, high, _ = numbers(parts(figure, "figcaption")[0].own)
+    assert (float(low), float(high)) == (bands[0][0], bands[-1][1])
+    shades = forest.predicted(keys, [(x, y) for x in middles[::4] for y in middles[::4]])
+    page.text(
+        parts(figure, "figcaption")[0],
+        Near(100 * min(shades), 3),
+        Near(100 * max(shades), 3),
+        str(len(files.ranked)),
+    )
+    for title in parts(figure, "title"):
+        trial = next(t for t in files.ranked if t.name == title.own.split(":")[0])
+        page.text(
+            title,
+            trial.name,
+            *(_shown(trial.record["parameters"][d["key"]]) for d in (across, up)),
+            percent(trial.values[-1]),
+        )
+
+
+def _trace_lines(page: Page, files: Files, section: Element, ordered: list[dict[str, Any]]) -> None:
+    parallel = parts(section, "div", "parallel")[0]
+    everyone, top = parts(parallel, "label")
+    page.text(everyone, str(len(files.ranked)))
+    page.text(top, "10")
+    for paragraph in parts(section, "p"):
+        if paragraph.own.startswith("Each line is a complete trial"):
+            page.text(paragraph, "10")
+    strips = parts(parallel, "div", "strip")
+    first = _axis(page, strips[0], percents=True)
+    for strip, dimension in zip(strips[1:], ordered, strict=True):
+        if dimension["kind"] == "choice":
+            assert [t.own for t in parts(strip, "span")] == list(map(str, dimension["choices"]))
+            page.claimed.add(strip)
+        else:
+            _axis(page, strip, dimension["log"])
+    lines = parts(parallel, "polyline")
+    assert len(lines) == len(files.ranked)
+    for line in lines:
+        rank = int(line.attributes["data-rank"])
+        trial = files.ranked[rank - 1]
+        (title,) = parts(line, "title")
+        assert title.own == f"{trial.name}, rank {rank}: {percent(trial.values[-1])}"
+        page.claimed.add(title)
+        x = float(line.attributes["points"].split(",")[0])
+        assert x / 10 == pytest.approx(first(trial.values[-1]), abs=0.2)
+    (tried,) = parts(section, "table", "tried")
+    page.rows(
+        tried,
+        *(
+            (
+                trial.name + (" selected" if trial is files.best else ""),
+                trial.state,
+                percent(trial.values[-1]),
+                *(_place(d, trial.record["parameters"][d["key"]]) for d in ordered),
+            )
+            for trial in _trials_with_a_value(files)
+        ),
+    )
+
+
+def _trace_edges(page: Page, files: Files, section: Element, table: Element) -> None:
+    top = files.ranked[: math.ceil(len(files.ranked) / 10)]
+    rows = []
+    for dimension in (d for d in files.dimensions if d["kind"] != "choice"):
+        key = dimension["key"]
+        own = _scaled(dimension, files.best.record["parameters"][key])
+        usual = median(_scaled(dimension, trial.record["parameters"][key]) for trial in top)
+        found = [
+            f"{who}: {_at(dimension, share):.4g}"
+            for who, share in (
+                (f"selected trial, {files.best.name}", own),
+                (f"median of the {len(top)} best trials", usual),
+            )
+            if share >= 0.95
+        ]
+        assert min(own, usual) > 0.05
+        if found:
+            assert dimension["log"]
+            low, high = dimension["low"], dimension["high"]
+            present, following = f"{low:g} to {high:g}", f"{low:g} to {10 * high:g}"
+            rows.append((key, "high", " ".join(found), present, following))
+    assert rows
+    page.rows(table, *rows)
+    (command,) = parts(section, "pre", "command")
+    page.text(command, *(row[4] for row in rows))
+
+
+SEARCHED = {
+    "baseline": trace_baseline,
+    "trade_off": trace_trade_off,
+    "choice": trace_choice,
+    "published": trace_published,
+    "mattered": trace_mattered,
+}
