@@ -34,7 +34,8 @@ def best_configurations(runs: Sequence[RunData]) -> list[Any]:
 def best_experiment(run: RunData) -> str | None:
     """The content of `best_config.yaml`: an experiment file whose recipe is the best trial.
 
-    `dfkd-tune distill` of it trains the same configuration, with the same number of threads.
+    `dfkd-tune distill` of it trains the same configuration, with the same number of threads, and
+    `dfkd-tune sweep` searches from there on, over the same ranges.
 
     Args:
         run: the run's records.
@@ -53,6 +54,7 @@ def best_experiment(run: RunData) -> str | None:
         "teacher": _given(look_up(run.experiment, "written.teacher", "teacher")),
         "method": method,
         "settings": settings,
+        "space": _space(run, method),
         "search": _search(run),
         "resources": {"cpus_per_trial": trial.trial.threads},
         "saving": run.experiment.get("saving"),
@@ -86,6 +88,11 @@ def _comments(run: RunData, trial: TrialData) -> list[str]:
             f"this file trains its values throughout, which gives another student."
         )
     return [f"# {' '.join(line.split())}" for line in lines]
+
+
+def _space(run: RunData, method: Any) -> Any:
+    """The run's own ranges, within which its trials are; none of a search over methods."""
+    return _given(run.experiment.get("space")) if method == run.experiment.get("method") else None
 
 
 def _search(run: RunData) -> dict[str, Any]:

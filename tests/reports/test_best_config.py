@@ -8,6 +8,7 @@ import pytest
 from dfkd_tune.benchmarks import get_benchmark
 from dfkd_tune.classifiers import NetworkConfig
 from dfkd_tune.distillation import METHODS, DistillationConfig
+from dfkd_tune.errors import ExperimentError
 from dfkd_tune.records import Parent, RunFolder, write_json, write_record
 from dfkd_tune.sweeps import read_experiment_file, resolve_experiment
 from reports import collect_run, write_report
@@ -55,6 +56,31 @@ def test_it_is_an_experiment_file_whose_recipe_is_the_trial(run: RunFolder) -> N
     assert experiment.resources.cpus_per_trial == 3
     assert experiment.saving.evaluate_every == 2
     assert (resolved.objective.name, experiment.search.audit.images) == ("data_free", 50)
+
+
+def test_a_sweep_of_it_goes_on_over_the_ranges_of_the_run(run: RunFolder) -> None:
+    """Its values may lie outside the ranges that its method has by default."""
+    rate = "student_optimiser.learning_rate"
+    trial = run.trial_folder("t0001")
+    configuration = trial.trial().configuration
+    configuration["student_optimiser"]["learning_rate"] = 0.6
+    configuration["generator_optimiser"]["learning_rate"] = 0.01
+    record = trial.trial().model_copy(
+        update={"configuration": configuration, "parameters": {rate: 0.6}}
+    )
+    write_record(trial.trial_file, record)
+    ranges = {rate: {"low": 0.01, "high": 1.0}, "synthesis.latent_learning_rate": 0.01}
+    space = {"name": None, "ranges": ranges}
+    write_json(run.experiment_file, {**run.experiment(), "method": "fast", "space": space})
+    file = write_report([run.path]).best_config_yaml
+    assert file is not None
+    raw = read_experiment_file(file)
+    assert raw["space"] == {"ranges": ranges}
+    resolved = resolve_experiment(raw, str(file), searched=True)
+    assert [point[rate] for point in resolved.first_points] == [0.6]
+    assert resolve_experiment(raw, str(file), searched=False).base == resolved.base
+    with pytest.raises(ExperimentError, match=r"0\.6 is outside the range"):
+        resolve_experiment({**raw, "space": {}}, str(file), searched=True)
 
 
 def test_its_first_lines_say_what_it_is(run: RunFolder) -> None:
