@@ -17,17 +17,6 @@ def test_every_number_of_a_sweep_is_traced_to_its_records(realistic: RunFolder) 
     assert page.left() == []
 
 
-def test_what_a_figure_says_is_what_it_is_called(realistic: RunFolder) -> None:
-    """A person who does not see a figure is told the same, with the same numbers."""
-    body = read_page(write_report([realistic.path]).html.read_text(encoding="utf-8"))
-    figures = body.all("figure", "plot")
-    assert figures
-    for figure in figures:
-        (canvas,) = figure.all("div", "canvas")
-        (caption,) = figure.all("figcaption")
-        assert canvas.attributes["aria-label"].split() == caption.own.split()
-
-
 @pytest.mark.parametrize(
     ("file", "change"),
     [

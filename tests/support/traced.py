@@ -718,7 +718,7 @@ def trace_reproduce(page: Page, files: Files, section: Element) -> None:
 
 
 def trace_caveats(page: Page, files: Files, section: Element) -> None:
-    *_, last = parts(section, "div")
+    *_, last = parts(section, "li")
     page.text(last, str(len(files.of("stopped"))))
 
 
