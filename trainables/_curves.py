@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
-from scipy.stats import spearmanr
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.model_selection import KFold
 
 from dfkd_tune.errors import UsageError
 from dfkd_tune.records import Record, RunFolder, write_bytes_atomically
 from search_spaces import ON, SearchSpace
+
+# They take a second to import, and every trial's process would.
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestRegressor
 
 TREES = 200
 FOLDS = 5
@@ -140,6 +141,9 @@ class CurveModel:
         """
         if len(self.curves) < 2 * FOLDS:
             return math.nan
+        from scipy.stats import spearmanr
+        from sklearn.model_selection import KFold
+
         predicted = np.zeros(len(self.curves))
         for known, unseen in KFold(FOLDS, shuffle=True, random_state=0).split(self.curves):
             model = CurveModel(self.space, tuple(self.curves[index] for index in known))
@@ -193,7 +197,9 @@ class CurveModel:
         return np.asarray([self.features(curve.parameters) for curve in self.curves], np.float32)
 
     @cached_property
-    def _forest(self) -> RandomForestRegressor:
+    def _forest(self) -> "RandomForestRegressor":
+        from sklearn.ensemble import RandomForestRegressor
+
         # Two in a leaf: one alone would pass its own chance on.
         forest = RandomForestRegressor(
             TREES, max_features=0.5, min_samples_leaf=2, random_state=0, n_jobs=1

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import cmaes
 import numpy as np
 import optuna
 from numpy.typing import NDArray
@@ -55,6 +54,9 @@ class RecordedCma(optuna.samplers.BaseSampler):
         # In one dimension there is no covariance to adapt, and the package refuses it.
         if len(done) < max(1, self.startup) or len(space) < 2:
             return {}
+        # It loads SciPy's distributions, and all that other searches wait for is a second.
+        import cmaes
+
         optimiser = cmaes.CMA(
             mean=np.full(len(space), 0.5),
             sigma=1 / 6,

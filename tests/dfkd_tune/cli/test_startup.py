@@ -8,7 +8,7 @@ import pytest
 from run_folders import empty_run
 
 # Each takes a second or more to load.
-HEAVY = {"torch", "ray", "optuna", "sklearn", "pandas"}
+HEAVY = {"torch", "ray", "optuna", "sklearn", "scipy.stats", "pandas"}
 
 SCRIPT = """
 import sys
@@ -68,3 +68,21 @@ def test_what_reads_a_run_folder_loads_no_pytorch(tmp_path: Path, command: str) 
 
 def test_listing_loads_no_ray() -> None:
     assert loaded_by("list", "benchmarks") <= {"torch", "optuna"}
+
+
+def test_what_starts_a_trial_loads_no_statistics() -> None:
+    """Every trial's process would wait for them again."""
+    names = ["sklearn", "scipy.stats", "cmaes"]
+    script = f"""
+import sys
+import dfkd_tune.sweeps, trainables
+print(*(set({names}) & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout == "\n"
