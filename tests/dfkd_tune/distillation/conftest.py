@@ -52,9 +52,7 @@ def inputs() -> InputSpecification:
     )
 
 
-@pytest.fixture
-def teacher(inputs: InputSpecification) -> nn.Module:
-    """A convolutional network with BatchNorm statistics that are not those of a fresh layer."""
+def _teacher(inputs: InputSpecification) -> nn.Module:
     network = build_classifier(NetworkConfig(architecture="convnet", width=0.125), inputs, 11)
     numbers = np.random.default_rng(5)
     for module in network.modules():
@@ -63,6 +61,18 @@ def teacher(inputs: InputSpecification) -> nn.Module:
             module.running_mean = torch.tensor(numbers.normal(0, 0.3, size), dtype=torch.float32)
             module.running_var = torch.tensor(numbers.uniform(0.5, 2, size), dtype=torch.float32)
     return network.eval()
+
+
+@pytest.fixture(scope="session")
+def make_teacher(inputs: InputSpecification) -> Callable[[], nn.Module]:
+    """Make a network with BatchNorm statistics that are not those of a fresh layer."""
+    return lambda: _teacher(inputs)
+
+
+@pytest.fixture
+def teacher(make_teacher: Callable[[], nn.Module]) -> nn.Module:
+    """A convolutional network of the test's own."""
+    return make_teacher()
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +103,7 @@ class Recorded:
         return loaded
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record(inputs: InputSpecification) -> Callable[..., Recorded]:
     """Run a distillation and record it."""
 

@@ -259,10 +259,20 @@ DAMAGES: dict[str, Callable[[State], Any]] = {
 }
 
 
-def test_the_damages_are_of_all_that_a_state_holds(
-    make_config: Make, record: Record, teacher: nn.Module
-) -> None:
-    state = record(make_config(**EVERYTHING), teacher).state(1)
+@pytest.fixture(scope="module")
+def of_everything(make_config: Make, record: Record, make_teacher: Callable[[], nn.Module]) -> Any:
+    """A run of all parts, made once; each test reads a state of its own from it."""
+    return record(make_config(**EVERYTHING), make_teacher())
+
+
+@pytest.fixture(scope="module")
+def of_one_epoch(make_config: Make, record: Record, make_teacher: Callable[[], nn.Module]) -> Any:
+    """A plain run of one epoch, made once."""
+    return record(make_config(schedule={"epochs": 1}), make_teacher())
+
+
+def test_the_damages_are_of_all_that_a_state_holds(of_everything: Any) -> None:
+    state = of_everything.state(1)
     parts = {key: tuple(part) if isinstance(part, dict) else () for key, part in state.items()}
     assert {key: sorted(part) for key, part in parts.items()} == {
         key: sorted(part) for key, part in READ.items()
@@ -272,15 +282,14 @@ def test_the_damages_are_of_all_that_a_state_holds(
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_wrong_state_is_a_checkpoint_error(
     make_config: Make,
-    record: Record,
+    of_everything: Any,
     teacher: nn.Module,
     inputs: InputSpecification,
     damage: str,
 ) -> None:
-    config = make_config(**EVERYTHING)
-    state = record(config, teacher).state(1)
+    state = DAMAGES[damage](of_everything.state(1))
     with pytest.raises(CheckpointError, match="does not fit the configuration") as caught:
-        distil(config, teacher, inputs, restore=DAMAGES[damage](state))
+        distil(make_config(**EVERYTHING), teacher, inputs, restore=state)
     assert len(str(caught.value).splitlines()) == 1
     assert all(p.requires_grad for p in teacher.parameters())
 
@@ -304,12 +313,12 @@ def test_a_wrong_state_is_a_checkpoint_error(
 )
 def test_a_state_of_another_configuration_is_a_checkpoint_error(
     make_config: Make,
-    record: Record,
+    of_one_epoch: Any,
     teacher: nn.Module,
     inputs: InputSpecification,
     sections: dict[str, Any],
 ) -> None:
-    state = record(make_config(schedule={"epochs": 1}), teacher).state(1)
+    state = of_one_epoch.state(1)
     with pytest.raises(CheckpointError) as caught:
         distil(make_config(**sections), teacher, inputs, restore=state)
     assert len(str(caught.value).splitlines()) == 1
