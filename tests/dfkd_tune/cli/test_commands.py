@@ -172,6 +172,8 @@ def test_a_teacher_is_trained_once_and_evaluated(output: Any, tmp_path: Path) ->
 def test_from_sweep_to_distill(
     output: Any, tiny: dict[str, Any], storage: Path, ray_session: None
 ) -> None:
+    # One trial after the other, in one process that has started once.
+    tiny["resources"]["max_concurrent"] = 1
     file = storage / "tiny.yaml"
     file.write_text(yaml.safe_dump({**tiny, "storage": str(storage)}))
     done = json.loads(output("sweep", file, "--trials", "2", "--json"))

@@ -83,6 +83,7 @@ def test_a_comparison_measures_all_on_test_and_chooses_none(
 ) -> None:
     tiny["storage"] = str(storage)
     tiny["settings"]["schedule"]["epochs"] = 2
+    tiny["resources"]["max_concurrent"] = 1
     found = ablation(resolve_experiment(tiny, "tiny.yaml"), 2)
     result = sweep(tiny, comparison=found)
     assert result.exit_code == 0
