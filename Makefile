@@ -34,9 +34,9 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/dfkd-tune sweep experiments/digits.yaml
 
-# On two processes; real sweeps and the browser stay in one of them, after one another.
+# On two processes, which take one test after the other, so that both end at about the same time.
 test: setup
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist load --maxschedchunk 1
 
 test-long: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses 0

@@ -44,14 +44,6 @@ TINY: Mapping[str, Any] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep real sweeps and the browser in one process: they want the machine for themselves."""
-    for item in items:
-        if any(item.iter_markers("sweep")) or any(item.iter_markers("browser")):
-            item.add_marker(pytest.mark.xdist_group("heavy"))
-
-
 @pytest.fixture
 def tiny() -> dict[str, Any]:
     """A raw experiment whose trials take a second."""

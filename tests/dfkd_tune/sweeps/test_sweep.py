@@ -141,6 +141,8 @@ def test_without_data_the_students_answers_on_one_anothers_images_choose(
 ) -> None:
     """With labels beside, which judge; then a second search that begins with its best."""
     tiny |= {"name": "free", "storage": storage}
+    # Of trials at once are other tests; here one process, started once, trains all.
+    tiny["resources"]["max_concurrent"] = 1
     tiny["search"] |= {
         "objective": "data_free",
         "audit": {"images": 30, "steps": 5},
@@ -295,7 +297,7 @@ def test_diverged_and_failed_trials_end_alone(
 ) -> None:
     tiny["storage"] = storage
     tiny["search"] = {"trials": 4, "sampler": "random", "scheduler": {"name": "none"}}
-    tiny["resources"]["retries"] = 0
+    tiny["resources"] |= {"retries": 0, "max_concurrent": 1}
     # A learning rate of 1e30 ends in infinity within an epoch.
     tiny["space"]["ranges"]["student_optimiser.learning_rate"] = {"low": 0.1, "high": 1e30}
     # One student that cannot be built: its process fails, again and again.
@@ -340,6 +342,7 @@ def test_without_a_complete_trial_nothing_is_selected(
     tiny["settings"]["student_optimiser"] = {"learning_rate": 1e30}
     tiny["space"]["ranges"]["student_optimiser.learning_rate"] = 1e30
     tiny["search"]["trials"] = 2
+    tiny["resources"]["max_concurrent"] = 1
     run = sweep(tiny).run
     assert set(states(run).values()) == {"diverged"}
     assert run.selection() is None
