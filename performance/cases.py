@@ -111,7 +111,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
         "schedule.reuse_batch": True,
     },
 }
-"""Ways to compute: the plain loop, this project's, and its settings that change results."""
+"""Ways to compute: the plain loop, this project's, and its settings for speed."""
 
 
 def configuration(pair: Pair, recipe: str, way: str, epochs: int) -> DistillationConfig:
