@@ -65,10 +65,11 @@ def test_passes_are_those_of_the_network_to_rounding() -> None:
     assert not made.logits.requires_grad
 
 
-def test_without_a_compiler_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_there_is_one_clear_line() -> None:
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.raises(TeacherError, match=r"compile_teacher: .*install a C\+\+ compiler") as found:
+    missing = config.patch({"cpp.cxx": ("no-such-compiler",)})
+    told = pytest.raises(TeacherError, match=r"compile_teacher: .*install a C\+\+ compiler")
+    with missing, told as found:
         CompiledPasses(taps("resnet8"))(torch.randn(2, *INPUTS.shape))
     assert "\n" not in str(found.value)

@@ -33,6 +33,7 @@ def test_the_shipped_experiments_are_valid() -> None:
         "methods_cifar10",
         "methods_digits",
         "pretrain_cifar64",
+        "sample",
         "search_methods_digits",
         "six_benchmarks",
     }
