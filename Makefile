@@ -13,7 +13,7 @@ READY := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | cut 
 help:
 	@echo "make demo   search on the embedded digits, then write and show where the report is"
 	@echo "make test   run the tests, some minutes"
-	@echo "make test-long  run those of a lost node, a full disk and the like, some minutes more"
+	@echo "make test-long  run the longest: of a lost node, a full disk and the like, some minutes more"
 	@echo "make bench  measure the speed of the loop beside a plain one, some minutes a case"
 	@echo "make check  linters, types and the direction of imports"
 	@echo "make format format the code"
@@ -34,9 +34,9 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/dfkd-tune sweep experiments/digits.yaml
 
-# On two processes, which take one test after the other, so that both end at about the same time.
+# On two processes, which take one file after the other: what its tests share is made once.
 test: setup
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist load --maxschedchunk 1
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-long: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --numprocesses 0

@@ -1,12 +1,14 @@
 """The epochs of a trial as columns: what a report of many trials needs, in little time and memory.
 
-A line is read by msgspec with the types of `EpochRecord`. One that it does not take, such as one
-with a NaN, is read as all other records are: which lines count is the same.
+Lines are read by msgspec with the types of `EpochRecord`, and with the names that the first and the
+last line give their losses. Where one has other names, or msgspec does not take it, such as one
+with a NaN, it is read as all other records are: which lines count is the same.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from operator import attrgetter, lt
 from pathlib import Path
@@ -138,9 +140,37 @@ def read_epoch_table(path: Path, within: Path | None = None) -> EpochTable:
     except FileNotFoundError:
         return epoch_table([])
     try:
-        return epoch_table(_LINES.decode_lines(content))
-    except (msgspec.MsgspecError, OverflowError):
+        return _table_of_names(content, _names(content))
+    except (msgspec.MsgspecError, OverflowError, ValueError):
         return epoch_table(list(_tolerant_lines(content)))
+
+
+def _names(content: bytes) -> "Names":
+    """By group, the names in the first and the last line."""
+    first, last = content[: content.find(b"\n") + 1], content.rstrip(b"\n").rpartition(b"\n")[2]
+    ends = [_LINES.decode(line) for line in (first, last)]
+    return tuple(tuple(dict.fromkeys(chain(*(getattr(e, g) for e in ends)))) for g in GROUPS)
+
+
+def _table_of_names(content: bytes, names: "Names") -> EpochTable:
+    """Make a table of whole lines, none with other names than these.
+
+    Raises:
+        MsgspecError: if a line is none of these.
+        OverflowError: if a count has more than 64 bits.
+        ValueError: if msgspec cannot have a field of such a name.
+    """
+    rows = _newest(_decoder(names).decode_lines(content))
+    columns, absent = _plain_columns(rows)
+    for group, held in zip(GROUPS, names, strict=True):
+        table = _numbers([*map(attrgetter(group), rows)], _fields(held), np.float64)
+        for name, column in zip(held, table, strict=True):
+            columns[f"{group}.{name}"] = column
+            # Such lines hold no NaN: there is none but where nothing was recorded.
+            without = np.isnan(column)
+            if without.any():
+                absent[f"{group}.{name}"] = without
+    return EpochTable(columns=columns, absent=absent, others=_others(rows))
 
 
 def epoch_table(lines: Sequence[Any]) -> EpochTable:
@@ -175,12 +205,19 @@ def _plain_columns(rows: Sequence[Any]) -> tuple[Columns, Absent]:
     columns: Columns = {}
     absent: Absent = {}
     for names, kind in ((INTEGERS, np.int64), (MEASURED, np.float64)):
-        numbers = chain.from_iterable(map(attrgetter(*names), rows))
-        table = np.fromiter(numbers, kind).reshape(len(rows), len(names)).T.copy()
-        columns.update(zip(names, table, strict=True))
+        columns.update(zip(names, _numbers(rows, names, kind), strict=True))
     for name in OPTIONAL:
         _add_optional(name, [*map(attrgetter(name), rows)], columns, absent)
     return columns, absent
+
+
+def _numbers(rows: Sequence[Any], names: Sequence[str], kind: type) -> NDArray[Any]:
+    """One row for each name, with a number of each of `rows`."""
+    if not names:
+        return np.empty((0, len(rows)), kind)
+    found = map(attrgetter(*names), rows)
+    numbers = found if len(names) == 1 else chain.from_iterable(found)
+    return np.fromiter(numbers, kind).reshape(len(rows), len(names)).T.copy()
 
 
 def _add_optional(name: str, values: list[Any], columns: Columns, absent: Absent) -> None:
@@ -213,15 +250,42 @@ def _tolerant_lines(content: bytes) -> Iterable[Any]:
             yield found
 
 
-def _structure(record: type[Record]) -> type[msgspec.Struct]:
-    """The fields of a record for msgspec."""
+def _structure(
+    record: type[Record], groups: Mapping[str, type[msgspec.Struct]] | None = None
+) -> type[msgspec.Struct]:
+    """The fields of a record for msgspec; of those in `groups` with the types given there."""
     fields: list[Any] = []
     for name, field in record.model_fields.items():
-        kind: Any = field.annotation
+        kind: Any = (groups or {}).get(name, field.annotation)
         if isinstance(kind, type) and issubclass(kind, Record):
             kind = _structure(kind)
-        fields.append((name, kind) if field.is_required() else (name, kind, field.default))
+        default = () if field.is_required() or name in (groups or {}) else (field.default,)
+        fields.append((name, kind, *default))
     return msgspec.defstruct(record.__name__, fields, kw_only=True, gc=False)
+
+
+Names = tuple[tuple[str, ...], ...]
+
+
+def _fields(names: Sequence[str]) -> list[str]:
+    """A name in Python for each of some names."""
+    return [f"number{place}" for place in range(len(names))]
+
+
+@lru_cache(maxsize=64)
+def _decoder(names: Names) -> msgspec.json.Decoder[Any]:
+    """Of lines whose groups have no other names than these."""
+    groups = {
+        group: msgspec.defstruct(
+            group,
+            [(field, float, math.nan) for field in _fields(held)],
+            rename=dict(zip(_fields(held), held, strict=True)),
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        for group, held in zip(GROUPS, names, strict=True)
+    }
+    return msgspec.json.Decoder(_structure(EpochRecord, groups))
 
 
 _LINES = msgspec.json.Decoder(_structure(EpochRecord))

@@ -55,6 +55,7 @@ def test_every_recipe_of_the_bench_is_measured_beside_every_way() -> None:
                 assert config.schedule.total_student_steps == plain.schedule.total_student_steps
 
 
+@pytest.mark.long
 def test_a_case_is_measured_in_processes_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

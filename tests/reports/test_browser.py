@@ -240,22 +240,22 @@ def test_page_fits_its_width(browser: Any, page: Path, width: int) -> None:
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize(
     ("objective", "data"),
     [("unlabelled_real", "unlabelled"), ("data_free", "labelled"), ("data_free", "none")],
 )
 def test_page_of_every_search_objective(
-    browser: Any, make_kind: Maker, objective: str, data: str, width: int
+    browser: Any, make_kind: Maker, objective: str, data: str
 ) -> None:
-    show(browser, write_report([make_kind(objective, data).path]).html, width)
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    page = write_report([make_kind(objective, data).path]).html
+    for width in (375, 1280):
+        show(browser, page, width)
+        assert browser.get_log("browser") == []
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     script = "const [e] = document.getElementsByClassName('headline'); "
     script += "return [e.scrollWidth, e.parentElement.clientWidth]"
-    if width > 1000:
-        table, room = browser.execute_script(script)
-        assert table <= room
+    table, room = browser.execute_script(script)
+    assert table <= room
 
 
 def test_headline_of_several_runs_fits_however_their_values_are_called(
@@ -364,7 +364,15 @@ def comparison_page(comparison: Path) -> Path:
     return write_report([comparison]).html
 
 
-@pytest.mark.parametrize("name", ["page", "searched_page", "comparison_page", "several_page"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "page",
+        "searched_page",
+        "comparison_page",
+        pytest.param("several_page", marks=pytest.mark.long),
+    ],
+)
 def test_axe_finds_nothing(browser: Any, name: str, request: pytest.FixtureRequest) -> None:
     show(browser, request.getfixturevalue(name), 1280)
     assert faults(browser) == []

@@ -31,6 +31,7 @@ def parameters_mib(task: ProbeTask) -> float:
     return sum(4 * parameter.numel() for parameter in network.parameters()) / 2**20
 
 
+@pytest.mark.long
 def test_processes_side_by_side_are_measured(tiny: dict[str, Any]) -> None:
     task = task_of(tiny, 0.25, 4.0)
     needs = measure_needs(task)

@@ -41,9 +41,10 @@ def taps(architecture: str) -> TappedNetwork:
     return TappedNetwork(channels_last(network).eval().requires_grad_(False), INPUTS)
 
 
+@pytest.mark.long
 @needs_compiler
 def test_passes_are_those_of_the_network_to_rounding() -> None:
-    tapped = taps("resnet8")
+    tapped = taps("convnet")
     compiled = CompiledPasses(tapped)
     images = torch.randn(5, *INPUTS.shape)
     made, expected = compiled(images, features=True), tapped(images, features=True)
@@ -71,5 +72,5 @@ def test_without_a_compiler_there_is_one_clear_line() -> None:
     missing = config.patch({"cpp.cxx": ("no-such-compiler",)})
     told = pytest.raises(TeacherError, match=r"compile_teacher: .*install a C\+\+ compiler")
     with missing, told as found:
-        CompiledPasses(taps("resnet8"))(torch.randn(2, *INPUTS.shape))
+        CompiledPasses(taps("convnet"))(torch.randn(2, *INPUTS.shape))
     assert "\n" not in str(found.value)

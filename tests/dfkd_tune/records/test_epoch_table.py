@@ -77,18 +77,25 @@ BROKEN = {
     "twice one key": line(epoch=4).replace('"epoch": 4', '"epoch": 9, "epoch": 4'),
     "no value": line(epoch=4, value=None, validation={}),
     "other losses": line(epoch=10, losses={"generator/adversarial": 1.5, "student/kd": 2.5}),
+    "one loss": line(epoch=10, losses={"student/kd": 2.5}),
+    "no losses": line(epoch=10, losses={}),
+    "a loss with a strange name": line(epoch=10, losses={'"\\\n</script>': 2.5}),
+    "twice one loss": line(epoch=10).replace('"student/kd"', '"student/kd": 9.0, "student/kd"'),
     "signs": line(epoch=10, collapse_signs=["classes", "forgetting"]),
 }
 
 
+@pytest.mark.parametrize("place", range(4), ids=["first", "amid", "last", "before bytes"])
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_the_same_lines_count_as_when_read_one_by_one(tmp_path: Path, broken: str) -> None:
+def test_the_same_lines_count_as_when_read_one_by_one(
+    tmp_path: Path, broken: str, place: int
+) -> None:
     folder = TrialFolder(tmp_path)
-    append_record(folder.metrics_file, epoch_record(1))
-    append_record(folder.metrics_file, epoch_record(2, value=0.5))
-    with folder.metrics_file.open("ab") as file:
-        file.write(broken.encode() + b"\n\xff\xfe\x00\n")
-    append_record(folder.metrics_file, epoch_record(11, value=0.75))
+    lines = [epoch_record(1), epoch_record(2, value=0.5), epoch_record(11, value=0.75)]
+    written = [record.model_dump_json().encode() for record in lines]
+    beside = b"\n\xff\xfe\x00" if place == 3 else b""
+    written.insert((0, 1, 3, 2)[place], broken.encode() + beside)
+    folder.metrics_file.write_bytes(b"".join(each + b"\n" for each in written))
     records = folder.epochs()
     table = read(folder.metrics_file)
     assert same(table, records)
@@ -96,6 +103,30 @@ def test_the_same_lines_count_as_when_read_one_by_one(tmp_path: Path, broken: st
     assert same(table.evaluated, [r for r in records if r.value is not None])
     assert same([table[-1], table[0]], [records[-1], records[0]])
     assert same(table[1:], records[1:])
+    # As columns: what one decoder reads is what another does.
+    others = epoch_table(records)
+    assert set(table.columns) == set(others.columns)
+    for name, column in others.columns.items():
+        np.testing.assert_array_equal(table.columns[name], column)
+        none = np.zeros(len(records), bool)
+        np.testing.assert_array_equal(
+            table.absent.get(name, none), others.absent.get(name, none), err_msg=name
+        )
+
+
+def test_lines_of_a_run_are_read_by_the_names_at_its_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one by one, which takes twice as long."""
+    monkeypatch.delattr(columns, "_tolerant_lines")
+    path = tmp_path / "metrics.jsonl"
+    losses = {"generator/adversarial": 1.5, "student/kd": 2.5}
+    for epoch in range(1, 5):
+        chosen = losses if epoch > 2 else {"generator/adversarial": 0.5}
+        append_record(path, epoch_record(epoch, losses=chosen))
+    table = read(path)
+    assert table.numbers("losses.generator/adversarial").tolist() == [0.5, 0.5, 1.5, 1.5]
+    assert table.absent["losses.student/kd"].tolist() == [True, True, False, False]
 
 
 def test_an_epoch_trained_again_counts_once_and_in_its_place(tmp_path: Path) -> None:

@@ -243,6 +243,7 @@ def _run(file: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.long
 @pytest.mark.sweep
 def test_two_sweeps_and_one_report(
     raw: dict[str, Any],

@@ -39,6 +39,7 @@ from dfkd_tune.sweeps._search import RecordedSearch
 from dfkd_tune.sweeps._study import rebuild_study
 from reports import collect_run, summarise, summarise_baseline, write_report
 from reports.compute.choice import choice_quality
+from search_spaces import get_space
 
 pytestmark = pytest.mark.sweep
 
@@ -386,7 +387,7 @@ def test_a_killed_worker_costs_its_trial_alone(
     sweep: Any, tiny: dict[str, Any], storage: Path, retries: int
 ) -> None:
     tiny["storage"] = storage
-    tiny["settings"]["schedule"] |= {"epochs": 40, "iterations_per_epoch": 10}
+    tiny["settings"]["schedule"] |= {"epochs": 24, "iterations_per_epoch": 10}
     tiny["search"] = {"trials": 1, "scheduler": {"name": "none"}}
     tiny["resources"]["retries"] = retries
     tiny["saving"] = {"checkpoint_every": 2}
@@ -401,7 +402,7 @@ def test_a_killed_worker_costs_its_trial_alone(
         assert [restore.from_epoch >= 6 for restore in status.restores] == [True]
         assert status.restores[0].error is not None
         assert status.restores[0].error.type == "WorkerDied"
-        assert [epoch.epoch for epoch in folder.epochs()] == list(range(1, 41))
+        assert [epoch.epoch for epoch in folder.epochs()] == list(range(1, 25))
     else:
         assert result.exit_code == 3
         assert status.state == "failed"
@@ -418,55 +419,66 @@ from pathlib import Path
 from torch import nn
 
 class Hanging(nn.Module):
-    def __init__(self):
+    def __init__(self, once):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10),
         )
         self.steps = 0
+        self.once = once
 
     def forward(self, x):
         # Six steps are an epoch: in the third, once or always.
         self.steps += self.training
         marker = Path(__file__).with_name("hung")
-        if self.steps > 14 and not (marker.exists() and {once}):
-            marker.touch()
+        if self.steps > 14 and not (self.once and marker.exists()):
+            if self.once:
+                marker.touch()
             time.sleep(600)
         return self.body(x)
 
-def make():
-    return Hanging()
+def once():
+    return Hanging(once=True)
+
+def always():
+    return Hanging(once=False)
 """
 
 
-@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.long
 def test_a_hanging_trial_is_ended_and_tried_again(
-    sweep: Any, tiny: dict[str, Any], storage: Path, tmp_path: Path, once: bool
+    sweep: Any, tiny: dict[str, Any], storage: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "nets.py").write_text(HANGS.replace("{once}", str(once)))
-    student = f"{tmp_path / 'nets.py'}:make"
-    tiny |= {"name": f"hanging-{once}", "storage": storage}
-    tiny["settings"]["student"] = {"architecture": student}
+    """Two side by side: one that hangs once, one that hangs whenever it is tried."""
+    (tmp_path / "nets.py").write_text(HANGS)
+    once, always = (f"{tmp_path / 'nets.py'}:{name}" for name in ("once", "always"))
+    tiny |= {"name": "hanging", "storage": storage}
+    tiny["settings"]["student"] = {"architecture": once}
     tiny["settings"]["student_objective"] = {"attention_transfer": {"weight": 0.0}}
-    tiny["space"]["ranges"] |= {
-        "student.architecture": student,
-        "student.width": 1.0,
-        "student_objective.attention_transfer.weight": 0.0,
+    # A grid of nothing but the two students.
+    fixed: dict[str, Any] = {
+        d.key: 0.01 if d.kind == "float" else d.choices[0] if d.choices else 20
+        for d in get_space("cgdd").dimensions
     }
-    tiny["search"] = {"trials": 1, "scheduler": {"name": "none"}}
+    fixed |= {"student.width": 1, "student_objective.attention_transfer.weight": 0}
+    fixed["student.architecture"] = {"choices": [once, always]}
+    tiny["space"]["ranges"] |= fixed
+    tiny["search"] = {"trials": 2, "sampler": "grid", "scheduler": {"name": "none"}}
     tiny["resources"] |= {"hang_after": "5s", "retries": 1}
     result = sweep(tiny)
-    folder = result.run.trial_folder("t0000")
-    status = folder.status()
-    hung = [restore for restore in status.restores if "hung" in restore.note]
-    assert len(hung) == 1
-    assert hung[0].error is not None
-    assert "in forward" in hung[0].error.traceback
-    if once:
-        assert status.state == "complete"
-        assert [epoch.epoch for epoch in folder.epochs()] == list(range(1, 7))
-        return
+    folders = {
+        folder.trial().configuration["student"]["architecture"]: folder
+        for folder in result.run.trial_folders()
+    }
+    for folder in folders.values():
+        hung = [restore for restore in folder.status().restores if "hung" in restore.note]
+        assert len(hung) == 1
+        assert hung[0].error is not None
+        assert "in forward" in hung[0].error.traceback
+    assert folders[once].status().state == "complete"
+    assert [epoch.epoch for epoch in folders[once].epochs()] == list(range(1, 7))
+    status = folders[always].status()
     assert (status.state, result.exit_code) == ("failed", 3)
     assert status.error is not None
     assert status.error.type == "TrialHung"
@@ -530,31 +542,33 @@ def _is_agent(process: psutil.Process) -> bool:
         return False
 
 
+MOMENTS: dict[str, Callable[[RunFolder], bool]] = {
+    "a trial": lambda run: run.trial_folder("t0000").trial_file.exists(),
+    "a checkpoint": lambda run: any(run.trials_path.glob("*/checkpoints/epoch_000004")),
+    "two ended": lambda run: sum(s in {"complete", "stopped"} for s in states(run).values()) >= 2,
+}
+
+
 @pytest.mark.timeout(600)
-def test_killed_three_times_nothing_is_lost_or_doubled(
-    command: Any, sweep: Any, storage: Path
+@pytest.mark.parametrize(
+    "moments", [["a checkpoint"], pytest.param([*MOMENTS], marks=pytest.mark.long)]
+)
+def test_killed_nothing_is_lost_or_doubled(
+    command: Any, sweep: Any, storage: Path, moments: list[str]
 ) -> None:
+    """Killed at these moments, then ended by Ctrl-C, then left to its end."""
     run = RunFolder(storage / "tiny")
 
-    def ended() -> int:
-        return sum(state in {"complete", "stopped"} for state in states(run).values())
-
-    moments: list[Callable[[], bool]] = [
-        lambda: run.trial_folder("t0000").trial_file.exists(),
-        lambda: any(run.trials_path.glob("*/checkpoints/epoch_000004")),
-        lambda: ended() >= 2,
-    ]
-
-    def start_and_wait(moment: Callable[[], bool]) -> "subprocess.Popen[str]":
+    def start_and_wait(moment: Callable[[RunFolder], bool]) -> "subprocess.Popen[str]":
         before = len(run.sessions())
         process: subprocess.Popen[str] = command()
-        wait_for(lambda: len(run.sessions()) > before and moment(), process)
+        wait_for(lambda: len(run.sessions()) > before and moment(run), process)
         return process
 
     parameters: dict[str, Any] = {}
-    for number, moment in enumerate(moments):
-        process = start_and_wait(moment)
-        if number == 0:
+    for name in moments:
+        process = start_and_wait(MOMENTS[name])
+        if name == moments[0]:
             _refuses_a_second_command(sweep, storage)
         children = kill(process)
         # What it had started must go too, and write no more. Ray's two agents, which train
@@ -568,13 +582,13 @@ def test_killed_three_times_nothing_is_lost_or_doubled(
         assert run.run().state == "running"
         assert summarise(run.path).state == "killed"
         write_report([run.path])
-        if number == 1:
+        if name == "a checkpoint":
             # A disk that damages the newest checkpoint: the older one must serve.
             damaged = next(run.trials_path.glob("*/checkpoints/epoch_000004"))
             (damaged / "state.pt").write_bytes(b"not a checkpoint")
 
-    # A fourth time, with Ctrl-C: it stops cleanly and says how to go on.
-    process = start_and_wait(lambda: "running" in states(run).values())
+    # Once more, with Ctrl-C: it stops cleanly and says how to go on.
+    process = start_and_wait(lambda run: "running" in states(run).values())
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
@@ -591,7 +605,7 @@ def test_killed_three_times_nothing_is_lost_or_doubled(
     final = states(run)
     assert sorted(final) == [f"t{i:04d}" for i in range(5)]
     assert set(final.values()) <= {"complete", "stopped"}
-    assert [s.resumed for s in run.sessions()] == [False, True, True, True, True]
+    assert [s.resumed for s in run.sessions()] == [False, *[True] * (len(moments) + 1)]
     for folder in run.trial_folders():
         rows = list(read_lines(folder.metrics_file, EpochRecord))
         restores = folder.status().restores

@@ -46,6 +46,7 @@ def test_a_replaced_weights_file_is_noticed(
     assert sweep(tiny).exit_code == 0
 
 
+@pytest.mark.long
 def test_a_lost_cache_does_not_matter(sweep: Any, tiny: dict[str, Any], storage: Path) -> None:
     tiny["storage"] = storage
     tiny["search"]["trials"] = 1
