@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from dfkd_tune.epochs import EpochReader
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import (
     AuditCard,
@@ -30,7 +31,6 @@ from dfkd_tune.records import (
     TrialRecord,
     YardsticksRecord,
     epoch_table,
-    read_epoch_tables,
     read_record,
 )
 
@@ -157,11 +157,12 @@ def once(compute: Callable[[RunData], Value]) -> Callable[[RunData], Value]:
     return computed
 
 
-def collect_run(path: Path) -> RunData:
+def collect_run(path: Path, reader: EpochReader | None = None) -> RunData:
     """Read a run folder, however far it is and whatever is broken in it.
 
     Args:
         path: the run folder.
+        reader: of its epochs; by default one of its own.
 
     Returns:
         Everything the folder's records hold.
@@ -169,17 +170,23 @@ def collect_run(path: Path) -> RunData:
     Raises:
         RunFolderError: if the path is no run folder of a known version.
     """
+    if reader is None:
+        with EpochReader() as own:
+            return collect_run(path, own)
     folder = RunFolder.open(path)
+    run = folder.run()
     problems: list[str] = []
     folders = folder.trial_folders()
     trials: list[TrialData] = []
-    epochs = read_epoch_tables(
-        [trial.metrics_file for trial in folders],
+    epochs = reader.read(
+        path,
+        run.name,
+        [(trial.name, trial.metrics_file) for trial in folders],
         meanwhile=lambda: trials.extend(map(_collect_trial, folders)),
     )
     return RunData(
         path=path,
-        run=folder.run(),
+        run=run,
         live=is_locked(folder.lock_file),
         experiment=_read(folder.experiment, {}, problems),
         sessions=tuple(_read(folder.sessions, [], problems)),

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dfkd_tune.epochs import EpochReader
 from dfkd_tune.errors import UsageError
 from dfkd_tune.records import write_bytes_atomically, write_json, write_parts_atomically
 from reports.best_config import best_configurations, best_experiment
 from reports.collect import RunData, collect_run
 from reports.compute.baseline import BaselineComparison, compare_baseline
 from reports.compute.comparison import VariantRow, compare_variants
+from reports.compute.importance import load_forest
 from reports.compute.side_by_side import side_by_side
 from reports.compute.summary import RunSummary, summarise_run
 from reports.figure_files import ImageFormat, figure_images
@@ -129,16 +131,17 @@ def write_report(
                 f"a report of {len(runs)} runs needs an output folder; say where to write it"
             )
         output = runs[0] / "report"
-    with _without_collecting():
-        collected = [collect_run(path) for path in runs]
+    with _without_collecting(), EpochReader(rows=True, waiting=load_forest) as reader:
+        collected = [collect_run(path, reader) for path in runs]
         side = view_sides(side_by_side(collected)) if compare else None
         # The largest file takes the longest, and leaves Python's lock meanwhile.
         with ThreadPoolExecutor(1) as beside:
-            begin = partial(beside.submit, _write_curves, output / "curves.csv", collected)
+            rows = partial(curves_csv, collected, reader.written)
+            write = partial(write_parts_atomically, output / "curves.csv", rows)
             # Where figures cannot be drawn, nothing is to be written.
-            curves = begin() if figures is None else None
+            curves = beside.submit(write) if figures is None else None
             written = _write_all_but_curves(collected, output, figures, side)
-            (curves or begin()).result()
+            (curves or beside.submit(write)).result()
     return written
 
 
@@ -152,10 +155,6 @@ def _without_collecting() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-def _write_curves(path: Path, runs: list[RunData]) -> None:
-    write_parts_atomically(path, partial(curves_csv, runs))
 
 
 def _write_all_but_curves(

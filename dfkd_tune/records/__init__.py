@@ -39,8 +39,7 @@ Accuracies are fractions in [0, 1]; relative accuracies are percent; times are U
 
 from dfkd_tune.records._audit import AuditCard
 from dfkd_tune.records._classes import ClassImages, ClassResults, Confusion
-from dfkd_tune.records._epoch_table import EpochTable, epoch_table
-from dfkd_tune.records._epoch_tables import read_epoch_tables
+from dfkd_tune.records._epoch_table import EpochTable, epoch_table, read_epoch_table
 from dfkd_tune.records._gpu_share import GpuShareRecord, StudentNeed, Throughput
 from dfkd_tune.records._pareto import (
     COST_WORDS,
@@ -147,7 +146,7 @@ __all__ = [
     "now",
     "pareto_points",
     "patiently",
-    "read_epoch_tables",
+    "read_epoch_table",
     "read_lines",
     "read_record",
     "storage_error",

@@ -16,6 +16,7 @@ from typing import Any, overload
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -163,7 +164,8 @@ def _table_of_names(content: bytes, names: "Names") -> EpochTable:
     rows = _newest(_decoder(names).decode_lines(content))
     columns, absent = _plain_columns(rows)
     for group, held in zip(GROUPS, names, strict=True):
-        table = _numbers([*map(attrgetter(group), rows)], _fields(held), np.float64)
+        numbers = chain.from_iterable(map(astuple, map(attrgetter(group), rows)))
+        table = _table(numbers, len(held), len(rows), np.float64)
         for name, column in zip(held, table, strict=True):
             columns[f"{group}.{name}"] = column
             # Such lines hold no NaN: there is none but where nothing was recorded.
@@ -205,19 +207,16 @@ def _plain_columns(rows: Sequence[Any]) -> tuple[Columns, Absent]:
     columns: Columns = {}
     absent: Absent = {}
     for names, kind in ((INTEGERS, np.int64), (MEASURED, np.float64)):
-        columns.update(zip(names, _numbers(rows, names, kind), strict=True))
+        numbers = chain.from_iterable(map(attrgetter(*names), rows))
+        columns.update(zip(names, _table(numbers, len(names), len(rows), kind), strict=True))
     for name in OPTIONAL:
         _add_optional(name, [*map(attrgetter(name), rows)], columns, absent)
     return columns, absent
 
 
-def _numbers(rows: Sequence[Any], names: Sequence[str], kind: type) -> NDArray[Any]:
-    """One row for each name, with a number of each of `rows`."""
-    if not names:
-        return np.empty((0, len(rows)), kind)
-    found = map(attrgetter(*names), rows)
-    numbers = found if len(names) == 1 else chain.from_iterable(found)
-    return np.fromiter(numbers, kind).reshape(len(rows), len(names)).T.copy()
+def _table(numbers: Iterable[float], columns: int, rows: int, kind: type) -> NDArray[Any]:
+    """Numbers that come row by row, as an array that has a row for each column."""
+    return np.fromiter(numbers, kind, count=columns * rows).reshape(rows, columns).T.copy()
 
 
 def _add_optional(name: str, values: list[Any], columns: Columns, absent: Absent) -> None:

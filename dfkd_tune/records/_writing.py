@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from dfkd_tune.records._patience import patiently, storage_error
 from dfkd_tune.records._record import Record
 
@@ -112,7 +114,12 @@ def copy_file_atomically(source: Path, target: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, atomically, keys in their own order."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=True)
+    # Twice as fast as to have json indent it; but msgspec knows no NaN.
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = msgspec.json.format(text, indent=2)
+    except msgspec.DecodeError:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
     write_bytes_atomically(path, (text + "\n").encode())
 
 

@@ -8,6 +8,7 @@ permuted together: the drop of its out-of-bag R2.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,11 @@ SWITCHED_OFF = -0.5
 
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.intp]
+
+
+def load_forest() -> None:
+    """Import what learns the objective, which takes more than a second."""
+    import_module("sklearn.ensemble")
 
 
 @dataclass(frozen=True, kw_only=True)

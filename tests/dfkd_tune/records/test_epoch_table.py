@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,13 @@ from record_examples import epoch_record
 
 from dfkd_tune.records import (
     EpochRecord,
-    EpochTable,
     Seconds,
     TrialFolder,
     append_record,
     epoch_table,
-    read_epoch_tables,
+    read_epoch_table,
 )
 from dfkd_tune.records import _epoch_table as columns
-from dfkd_tune.records import _epoch_tables as processes
-
-
-def read(path: Path) -> EpochTable:
-    (table,) = read_epoch_tables([path])
-    assert isinstance(table, EpochTable)
-    return table
 
 
 def line(**changes: Any) -> str:
@@ -97,7 +88,7 @@ def test_the_same_lines_count_as_when_read_one_by_one(
     written.insert((0, 1, 3, 2)[place], broken.encode() + beside)
     folder.metrics_file.write_bytes(b"".join(each + b"\n" for each in written))
     records = folder.epochs()
-    table = read(folder.metrics_file)
+    table = read_epoch_table(folder.metrics_file)
     assert same(table, records)
     assert len(table) == len(records)
     assert same(table.evaluated, [r for r in records if r.value is not None])
@@ -124,7 +115,7 @@ def test_lines_of_a_run_are_read_by_the_names_at_its_ends(
     for epoch in range(1, 5):
         chosen = losses if epoch > 2 else {"generator/adversarial": 0.5}
         append_record(path, epoch_record(epoch, losses=chosen))
-    table = read(path)
+    table = read_epoch_table(path)
     assert table.numbers("losses.generator/adversarial").tolist() == [0.5, 0.5, 1.5, 1.5]
     assert table.absent["losses.student/kd"].tolist() == [True, True, False, False]
 
@@ -133,7 +124,7 @@ def test_an_epoch_trained_again_counts_once_and_in_its_place(tmp_path: Path) -> 
     folder = TrialFolder(tmp_path)
     for epoch, value in ((1, 0.1), (2, 0.2), (3, 0.3), (2, 0.4), (3, 0.5), (1, 0.6)):
         append_record(folder.metrics_file, epoch_record(epoch, value=value))
-    table = read(folder.metrics_file)
+    table = read_epoch_table(folder.metrics_file)
     assert table.numbers("epoch").tolist() == [1, 2, 3]
     assert table.numbers("value").tolist() == [0.6, 0.4, 0.5]
 
@@ -141,7 +132,7 @@ def test_an_epoch_trained_again_counts_once_and_in_its_place(tmp_path: Path) -> 
 def test_counts_beyond_64_bits_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(f"{line(epoch=1)}\n{line(epoch=2, generator_steps=2**63)}\n")
-    assert read(path).numbers("epoch").tolist() == [1]
+    assert read_epoch_table(path).numbers("epoch").tolist() == [1]
 
 
 def test_columns_hold_the_numbers_of_the_records() -> None:
@@ -160,31 +151,6 @@ def test_columns_hold_the_numbers_of_the_records() -> None:
     assert same(table, records)
 
 
-def test_a_missing_file_holds_no_epochs_and_an_unreadable_one_gives_its_error(
-    tmp_path: Path,
-) -> None:
-    missing, unreadable = read_epoch_tables([tmp_path / "none.jsonl", tmp_path])
-    assert isinstance(missing, EpochTable)
-    assert len(missing) == len(missing.evaluated) == 0
-    assert isinstance(unreadable, IsADirectoryError)
-
-
-@pytest.mark.parametrize("works", [True, False])
-def test_two_processes_read_what_one_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
-) -> None:
-    files = [tmp_path / f"{number}.jsonl" for number in range(5)]
-    for number, file in enumerate(files):
-        append_record(file, epoch_record(1, value=number / 10))
-    alone = read_epoch_tables(files)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(processes, "WORTH_A_PROCESS", 1)
-    if not works:
-        monkeypatch.setattr(processes, "_HELPER", "raise SystemExit(3)")
-    called: list[int] = []
-    together = read_epoch_tables(files, meanwhile=lambda: called.append(1))
-    assert called == [1]
-    for one, other in zip(alone, together, strict=True):
-        assert isinstance(one, EpochTable)
-        assert isinstance(other, EpochTable)
-        assert same(one, list(other))
+def test_a_missing_file_holds_no_epochs(tmp_path: Path) -> None:
+    table = read_epoch_table(tmp_path / "none.jsonl")
+    assert len(table) == len(table.evaluated) == 0

@@ -45,6 +45,14 @@ def test_json_is_readable_text_with_its_own_letters(tmp_path: Path) -> None:
     assert json.loads(text) == {"name": "größer", "value": math.inf}
 
 
+def test_json_is_indented_as_python_does_it(tmp_path: Path) -> None:
+    value = {"a": [], "b": {}, "c": [[], {}, [1.5e-7, None]], "d": "ä\n</script>\u2028"}
+    for each in (value, {**value, "e": math.nan}):
+        write_json(tmp_path / "x.json", each)
+        expected = json.dumps(each, indent=2, ensure_ascii=False)
+        assert (tmp_path / "x.json").read_text(encoding="utf-8") == expected + "\n"
+
+
 WRITES: dict[str, Callable[[Path], None]] = {
     "record": lambda path: write_record(path, run_record()),
     "json": lambda path: write_json(path, {}),
