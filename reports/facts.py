@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.compute.accuracy import Interval
-from reports.compute.comparison import VariantRow
+from reports.compute.comparison import VariantRow, highest_first
 from reports.compute.summary import RunSummary
 from reports.formatting import MISSING, duration, percent, relative, sentence, whole
 from reports.objectives import PEEKING_OBJECTIVE
@@ -52,9 +52,7 @@ def _of_comparison(rows: Sequence[VariantRow]) -> tuple[Fact, ...]:
             Fact(title=title, value=relative(chosen.relative.mean), note=note),
             Fact(title="Configuration", value=chosen.variant, note=chosen.words),
         )
-    measured = sorted(
-        (row for row in rows if row.relative.count), key=lambda row: -row.relative.mean
-    )
+    measured = highest_first(rows)
     if not measured:
         return (Fact(title="Relative accuracy, test", value=MISSING, missing=True),)
     return tuple(

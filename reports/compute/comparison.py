@@ -148,6 +148,11 @@ def compare_variants(run: RunData) -> tuple[VariantRow, ...]:
     return tuple(rows)
 
 
+def highest_first(rows: Iterable[VariantRow]) -> list[VariantRow]:
+    """The variants that were measured on test, by their mean; equal ones in their own order."""
+    return sorted((row for row in rows if row.relative.count), key=lambda r: -r.relative.mean)
+
+
 def confirmed_run(run: RunData) -> str | None:
     """The name of the sweep whose best configurations a run confirms; None for any other run."""
     comparison = run.experiment.get("comparison")

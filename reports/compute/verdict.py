@@ -5,7 +5,12 @@ from collections import Counter
 from dfkd_tune.records import SelectionRecord, TestOutcome
 from reports.collect import RunData
 from reports.compute.accuracy import Interval, agreement_interval, relative_accuracy_interval
-from reports.compute.comparison import VariantRow, compare_variants, confirmed_run
+from reports.compute.comparison import (
+    VariantRow,
+    compare_variants,
+    confirmed_run,
+    highest_first,
+)
 from reports.compute.leaderboard import LeaderboardRow
 from reports.formatting import interval, percent, plural, relative, shorten, whole
 from reports.objectives import (
@@ -139,13 +144,11 @@ def _without_selection(run: RunData, best: LeaderboardRow) -> str:
 def _comparison(rows: tuple[VariantRow, ...]) -> str:
     """The verdict on variants over seeds: how far apart they are."""
     what = f"{plural(len(rows), 'variant')} over {plural(rows[0].seeds, 'seed')}"
-    measured = sorted(
-        (row for row in rows if row.relative.count), key=lambda row: row.relative.mean
-    )
+    measured = highest_first(rows)
     if not measured:
         done = sum(row.complete for row in rows)
         return f"{what}: {plural(done, 'distillation')} complete, none measured on test yet."
-    low, high = measured[0], measured[-1]
+    low, high = measured[-1], measured[0]
     return (
         f"{what}: mean relative accuracy on the test split from {low.relative.words(' %')} "
         f"({low.variant}) to {high.relative.words(' %')} ({high.variant}); nothing is chosen."

@@ -19,6 +19,8 @@ def comparison_figure(rows: Sequence[VariantRow]) -> Figure:
     spreads = [row.relative if tested else row.last for row in rows]
     title = "relative accuracy, test (%)" if tested else "last value (%)"
     figure = empty_figure(title, "", y_format=None)
+    several = any(row.seeds > 1 for row in rows)
+    over = "mean and standard deviation over seeds" if several else "one seed each"
     shown = [(row, each) for row, each in zip(rows, spreads, strict=True) if each.count]
     figure.add_trace(
         go.Scatter(
@@ -35,7 +37,7 @@ def comparison_figure(rows: Sequence[VariantRow]) -> Figure:
             },
             text=[each.words(" %") for _, each in shown],
             mode="markers",
-            name="mean and standard deviation over seeds",
+            name=over,
             marker={"symbol": "circle", "size": 10, "color": "#0072B2"},
             meta={"role": "complete"},
             hovertemplate="%{y}: %{text}<extra></extra>",
@@ -52,5 +54,5 @@ def comparison_figure(rows: Sequence[VariantRow]) -> Figure:
     return Figure(
         name="comparison",
         figure=figure,
-        summary=f"{len(rows)} variants, mean and standard deviation over seeds: {told}.",
+        summary=f"{len(rows)} variants, {over}: {told}.",
     )

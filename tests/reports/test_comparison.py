@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from dfkd_tune.records import RunFolder, TestOutcome
 from reports import summarise, write_report
 from reports.collect import collect_run
 from reports.compute.comparison import compare_variants, spread_of
+from reports.compute.summary import summarise_run
+from reports.compute.verdict import _comparison
+from reports.facts import facts
 from reports.figures import comparison_figure
 from reports.view import view_run
 
@@ -87,6 +91,21 @@ def test_the_figure_shows_each_variant_with_its_spread(compared: RunFolder) -> N
     assert drawn.summary == (
         "2 variants, mean and standard deviation over seeds: full is highest with 77.5 ± 3.5 %."
     )
+
+
+def test_with_one_seed_the_figure_tells_of_no_spread(compared: RunFolder) -> None:
+    rows = [replace(row, seeds=1) for row in compare_variants(collect_run(compared.path))]
+    told = comparison_figure(rows).summary
+    assert told.startswith("2 variants, one seed each: full is highest")
+
+
+def test_headline_and_verdict_name_the_same_of_equal_ones(compared: RunFolder) -> None:
+    data = collect_run(compared.path)
+    full, other = compare_variants(data)
+    rows = (full, other, replace(other, variant="third"))
+    lowest = facts(summarise_run(data), rows)[1]
+    assert (lowest.title, lowest.note) == ("Lowest", "third")
+    assert "(third) to" in _comparison(rows)
 
 
 def test_the_page_shows_the_figure_and_the_table(compared: RunFolder) -> None:
