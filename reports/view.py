@@ -31,7 +31,7 @@ from reports.compute.training import (
     spread,
     time_shares,
 )
-from reports.compute.utilisation import Utilisation, utilisation
+from reports.compute.utilisation import Utilisation, shares_unknown, utilisation
 from reports.facts import Fact, facts
 from reports.figures import (
     Figure,
@@ -138,6 +138,11 @@ class RunView:
     def trade_off(self) -> TradeOff | None:
         """The complete trials by value and cost; None where there is none to tell."""
         return self.summary.trade_off
+
+    @property
+    def shares_unknown(self) -> bool:
+        """Whether trials shared processes, and no record says which."""
+        return shares_unknown(self.data)
 
     @property
     def without(self) -> str:

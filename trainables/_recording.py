@@ -93,6 +93,8 @@ class TrialRecorder:
         saving: SavingConfig,
         objective: SearchObjective,
     ) -> None:
+        self.cohort = ""
+        """The first of the trials with which it shares its process; empty where alone."""
         self.run, self.session, self.saving, self.objective = run, session, saving, objective
         self.folder = run.trial_folder(name)
         self.trial = self.folder.trial()
@@ -128,6 +130,7 @@ class TrialRecorder:
         total_epochs = self.config.schedule.total_epochs
         last = epoch == total_epochs
         row = _epoch_record(progress, self.objective.key, total_epochs, self.session, self.device)
+        row = row.model_copy(update={"cohort": self.cohort})
         append_record(folder.metrics_file, row)
         if last or epoch == 1 or epoch % saving.images_every == 0:
             grid = folder.images / f"epoch_{epoch:06d}.png"

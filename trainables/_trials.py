@@ -180,6 +180,9 @@ def run_cohort(
         recorder = TrialRecorder(run, folder.name, session, saving, setting.objective)
         groups.setdefault(recorder.restored.epoch, []).append(recorder)
     for _, group in sorted(groups.items()):
+        if len(group) > 1:
+            for recorder in group:
+                recorder.cohort = group[0].folder.name
         _train_together(setting, group, saving, on_epochs)
 
 

@@ -30,7 +30,7 @@ SCALARS = (*OPTIONAL, "images_per_second", "peak_memory_mib")
 SECONDS = tuple(f"seconds.{name}" for name in Seconds.model_fields)
 MEASURED = ("images_per_second", "peak_memory_mib", *SECONDS)
 GROUPS = ("validation", "losses", "learning_rates")
-OTHERS = ("stage", "collapse_signs", "session", "node", "time")
+OTHERS = ("stage", "collapse_signs", "session", "node", "cohort", "time")
 
 Columns = dict[str, NDArray[Any]]
 Absent = dict[str, NDArray[np.bool_]]
@@ -229,7 +229,7 @@ def _add_optional(name: str, values: list[Any], columns: Columns, absent: Absent
 def _others(rows: Sequence[Any]) -> dict[str, list[Any]]:
     found = {name: [*map(attrgetter(name), rows)] for name in OTHERS}
     # One text in place of as many equal ones.
-    for name in ("stage", "session", "node"):
+    for name in ("stage", "session", "node", "cohort"):
         one = {text: text for text in found[name]}
         found[name] = [one[text] for text in found[name]]
     return found

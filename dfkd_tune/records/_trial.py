@@ -122,6 +122,10 @@ class EpochRecord(Record):
     peak_memory_mib: float
     session: str
     node: str = Field(default="", description="name of the machine; empty in older records")
+    cohort: str = Field(
+        default="",
+        description="the first of the trials with which it shared its process; empty where alone",
+    )
     time: str
 
 

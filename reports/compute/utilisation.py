@@ -1,10 +1,13 @@
 """When trials trained, and where: how much of the machines a search has used."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dfkd_tune.records import EpochTable
 from reports.collect import RunData, TrialData, once
@@ -17,16 +20,17 @@ UNRECORDED = "nodes not recorded"
 
 @dataclass(frozen=True, kw_only=True)
 class Spell:
-    """One stretch in which a trial trained without a pause.
+    """One stretch in which a trial, or a cohort in one process, trained without a pause.
 
     Args:
-        trial: name.
+        trial: name; of a cohort, the first one's.
         state: of the trial now.
         node: the machine's name; empty where it is not recorded.
         slot: of the node, from 1: where the spell is drawn.
         session: the start of the command that it belongs to.
         first_epoch: counted from 1.
         last_epoch: counted from 1.
+        cohort: all trials that trained in its process; empty where it was alone.
         start: seconds since the first epoch of the run began.
         end: likewise.
         busy: wall seconds of its epochs.
@@ -42,6 +46,12 @@ class Spell:
     start: float
     end: float
     busy: float
+    cohort: tuple[str, ...] = ()
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """All that trained in it."""
+        return self.cohort or (self.trial,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +60,7 @@ class NodeUse:
 
     Args:
         node: its name.
-        slots: trials that it trained at once, at most.
+        slots: processes that trained there at once, at most.
         trials: that trained there, at least for an epoch.
         busy: wall seconds of their epochs.
         share: of the time of all its slots, a fraction.
@@ -90,9 +100,14 @@ class Utilisation:
         return sum(node.slots for node in self.nodes)
 
     @property
+    def shared(self) -> bool:
+        """Whether trials shared a process."""
+        return any(spell.cohort for spell in self.spells)
+
+    @property
     def trials(self) -> int:
         """Trials that have trained."""
-        return len({spell.trial for spell in self.spells})
+        return len({trial for spell in self.spells for trial in spell.trials})
 
     @property
     def share(self) -> float:
@@ -112,9 +127,13 @@ def utilisation(run: RunData) -> Utilisation | None:
         run: the run's records.
 
     Returns:
-        The use; None where no epoch has a time.
+        The use; None where no epoch has a time, and where trials shared their processes and the
+        records do not say which.
     """
+    if shares_unknown(run):
+        return None
     found = [spell for trial in run.trials for spell in _spells(trial)]
+    found += _cohort_spells(run)
     if not found:
         return None
     origin = min(spell.start for spell in found)
@@ -139,28 +158,30 @@ def utilisation(run: RunData) -> Utilisation | None:
     )
 
 
-def _spells(trial: TrialData) -> Iterator[Spell]:
-    """The spells of one trial, in seconds since 1970, all in slot 0."""
-    epochs = trial.epochs
-    begin = 0
-    for (session, node), together in groupby(
-        zip(epochs.others["session"], epochs.others["node"], strict=True)
-    ):
-        end = begin + len(list(together))
-        for stretch in _stretches(epochs, begin, end):
-            yield Spell(
-                trial=trial.name,
-                state=trial.state,
-                node=node,
-                slot=0,
-                session=session,
-                first_epoch=stretch.first,
-                last_epoch=stretch.last,
-                start=stretch.start,
-                end=stretch.end,
-                busy=stretch.busy,
-            )
-        begin = end
+def shares_unknown(run: RunData) -> bool:
+    """Whether trials shared processes, and no record says which: older records of cohorts."""
+    resources = run.experiment.get("resources")
+    asked = resources.get("cohort") if isinstance(resources, Mapping) else None
+    if not isinstance(asked, int) or asked < 2:
+        return False
+    trained = [trial for trial in run.trials if trial.epochs]
+    return len(trained) > 1 and not any(any(t.epochs.others["cohort"]) for t in trained)
+
+
+class _Process(NamedTuple):
+    """Which process trained: a trial alone, or a cohort."""
+
+    session: str
+    node: str
+    cohort: str
+
+
+class _Epochs(NamedTuple):
+    """Epochs of one process, in order: their numbers, their ends, and the seconds they took."""
+
+    numbers: Sequence[int] | NDArray[np.int64]
+    times: Sequence[str]
+    seconds: Sequence[float] | NDArray[np.float64]
 
 
 class _Stretch(NamedTuple):
@@ -173,24 +194,87 @@ class _Stretch(NamedTuple):
     busy: float
 
 
-def _stretches(epochs: EpochTable, begin: int, stop: int) -> list[_Stretch]:
-    """Split the epochs from `begin` to before `stop`, of one session and node, at its pauses.
+def _by_process(epochs: EpochTable) -> Iterator[tuple[_Process, _Epochs]]:
+    """The epochs of a trial by the processes that trained them."""
+    columns, others = epochs.columns, epochs.others
+    begin = 0
+    for process, together in groupby(zip(*(others[n] for n in _Process._fields), strict=True)):
+        part = slice(begin, begin := begin + len(list(together)))
+        numbers, seconds = columns["epoch"][part], columns["seconds.total"][part]
+        yield _Process(*process), _Epochs(numbers, others["time"][part], seconds)
+
+
+def _spells(trial: TrialData) -> Iterator[Spell]:
+    """The spells in which a trial trained alone, in seconds since 1970, all in slot 0."""
+    for process, epochs in _by_process(trial.epochs):
+        if not process.cohort:
+            yield from (_spell(trial, process, each) for each in _stretches(epochs))
+
+
+def _cohort_spells(run: RunData) -> Iterator[Spell]:
+    """The spells of cohorts: an epoch of theirs ends with its last trial, and takes what all took.
+
+    What is done for all of a cohort counts for each in equal parts, so that these add up.
+    """
+    shared: dict[_Process, list[tuple[TrialData, _Epochs]]] = {}
+    for trial in run.trials:
+        for process, epochs in _by_process(trial.epochs):
+            if process.cohort:
+                shared.setdefault(process, []).append((trial, epochs))
+    for process, members in shared.items():
+        times: dict[int, str] = {}
+        seconds: dict[int, float] = {}
+        for _, epochs in members:
+            for number, time, took in zip(*epochs, strict=True):
+                times[number] = max(times.get(number, ""), time)
+                seconds[number] = seconds.get(number, 0.0) + took
+        numbers = sorted(times)
+        together = _Epochs(numbers, [times[n] for n in numbers], [seconds[n] for n in numbers])
+        for stretch in _stretches(together):
+            names = (
+                trial.name
+                for trial, epochs in members
+                if any(stretch.first <= number <= stretch.last for number in epochs.numbers)
+            )
+            yield _spell(members[0][0], process, stretch, dict.fromkeys(names))
+
+
+def _spell(
+    trial: TrialData, process: _Process, stretch: _Stretch, cohort: Iterable[str] = ()
+) -> Spell:
+    return Spell(
+        trial=trial.name,
+        state=trial.state,
+        node=process.node,
+        slot=0,
+        session=process.session,
+        first_epoch=stretch.first,
+        last_epoch=stretch.last,
+        start=stretch.start,
+        end=stretch.end,
+        busy=stretch.busy,
+        cohort=tuple(cohort),
+    )
+
+
+def _stretches(epochs: _Epochs) -> list[_Stretch]:
+    """Split the epochs of one process at its pauses.
 
     Where all took as long as lies between their beginning and their end, there was no pause: the
     times of most epochs need not be read.
     """
-    times, seconds = epochs.others["time"], epochs.columns["seconds.total"][begin:stop]
-    began, end = _seconds(times[begin]), _seconds(times[stop - 1])
-    busy = float(seconds.sum())
+    numbers, times, seconds = epochs
+    began, end = _seconds(times[0]), _seconds(times[-1])
+    busy = float(np.sum(seconds))
     if began is not None and end is not None:
         start = began - float(seconds[0])
-        if stop - begin == 1 or abs(end - start - busy) <= TOLERANCE:
-            first, last = (int(epochs.columns["epoch"][place]) for place in (begin, stop - 1))
-            return [_Stretch(first, last, start, end, busy)]
-    if stop - begin == 1:
+        if len(times) == 1 or abs(end - start - busy) <= TOLERANCE:
+            return [_Stretch(int(numbers[0]), int(numbers[-1]), start, end, busy)]
+    if len(times) == 1:
         return []
-    middle = (begin + stop) // 2
-    before, after = _stretches(epochs, begin, middle), _stretches(epochs, middle, stop)
+    half = len(times) // 2
+    before = _stretches(_Epochs(numbers[:half], times[:half], seconds[:half]))
+    after = _stretches(_Epochs(numbers[half:], times[half:], seconds[half:]))
     if before and after and abs(after[0].start - before[-1].end) <= TOLERANCE:
         one, other = before.pop(), after.pop(0)
         joined = _Stretch(one.first, other.last, one.start, other.end, one.busy + other.busy)
@@ -237,7 +321,7 @@ def _use(node: str, spells: Sequence[Spell], seconds: float) -> NodeUse:
     return NodeUse(
         node=node or UNRECORDED,
         slots=slots,
-        trials=len({spell.trial for spell in spells}),
+        trials=len({trial for spell in spells for trial in spell.trials}),
         busy=busy,
         share=_share(busy, slots, seconds),
     )

@@ -127,7 +127,7 @@ def _label(node: str, slot: int) -> str:
 
 def _bars(spells: Sequence[Spell], whole: float) -> list[Bar]:
     if len(spells) <= MOST_BARS:
-        return [_bar([spell], spell.state) for spell in spells]
+        return [_bar([spell], SEVERAL[0] if spell.cohort else spell.state) for spell in spells]
     bars: list[Bar] = []
     together: list[Spell] = []
     for spell in spells:
@@ -145,15 +145,14 @@ def _bars(spells: Sequence[Spell], whole: float) -> list[Bar]:
 
 def _bar(spells: Sequence[Spell], kind: str) -> Bar:
     first, last = spells[0], spells[-1]
-    trials = {spell.trial for spell in spells}
+    trials = {trial for spell in spells for trial in spell.trials}
     epochs = f"epochs {first.first_epoch} to {first.last_epoch}"
     if first.first_epoch == first.last_epoch:
         epochs = f"epoch {first.first_epoch}"
-    what = (
-        f"{first.trial}, {first.state}: {epochs}"
-        if len(spells) == 1
-        else plural(len(trials), "trial")
-    )
+    what = plural(len(trials), "trial")
+    if len(spells) == 1:
+        who = f"{what} in one process" if first.cohort else f"{first.trial}, {first.state}"
+        what = f"{who}: {epochs}"
     return Bar(
         node=first.node,
         slot=first.slot,

@@ -1,5 +1,6 @@
 """What a run cost and when its slots were busy, in numbers by hand."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,14 +23,15 @@ Maker = Any
 Epochs = Sequence[tuple[float, float, str, str]]
 
 
-def write_epochs(run: RunFolder, trial: str, epochs: Epochs) -> None:
+def write_epochs(run: RunFolder, trial: str, epochs: Epochs, cohort: str = "") -> None:
     """Epochs by their end and length in seconds, their session and their node; 10 steps each."""
     file = run.trial_folder(trial).metrics_file
     file.write_text("")
     for number, (end, length, session, node) in enumerate(epochs, start=1):
         seconds = Seconds(synthesis=length / 2, student=length / 4, evaluation=0, total=length)
         time = (START + timedelta(seconds=end)).isoformat(timespec="milliseconds")
-        record = epoch_record(number, seconds=seconds, session=session, node=node, time=time)
+        where = {"session": session, "node": node, "cohort": cohort}
+        record = epoch_record(number, seconds=seconds, time=time, **where)
         append_record(file, record)
 
 
@@ -132,6 +134,43 @@ def test_records_without_nodes_are_shown_as_one(make_run: Maker, spec: Any) -> N
     html = write_report([run.path]).html.read_text(encoding="utf-8")
     assert "Some records of this run do not say on which node" in html
     assert '<th scope="row">all nodes</th>' in html
+
+
+def _cohorts(make_run: Maker, spec: Any, cohort: str) -> RunFolder:
+    """Three trials in one process, the third of which is stopped after an epoch; then two alone."""
+    run: RunFolder = make_run([spec() for _ in range(5)])
+    experiment = json.loads(run.experiment_file.read_text())
+    run.experiment_file.write_text(json.dumps(experiment | {"resources": {"cohort": 3}}))
+    # Epochs of 30 and 40 seconds; each counts its share, and ends when it was recorded.
+    write_epochs(run, "t0000", [(29.8, 10, "a", "n"), (69.9, 21, "a", "n")], cohort)
+    write_epochs(run, "t0001", [(29.9, 9, "a", "n"), (70, 19, "a", "n")], cohort)
+    write_epochs(run, "t0002", [(30, 11, "a", "n")], cohort)
+    write_epochs(run, "t0003", [(100, 30, "a", "n")])
+    write_epochs(run, "t0004", [(60, 60, "a", "n")])
+    return run
+
+
+def test_a_cohort_is_one_process(make_run: Maker, spec: Any) -> None:
+    run = _cohorts(make_run, spec, "t0000")
+    use = utilisation(collect_run(run.path))
+    assert use is not None
+    assert places(use) == [("t0000", 1, 0, 70), ("t0003", 1, 70, 100), ("t0004", 2, 0, 60)]
+    first = use.spells[0]
+    assert first.trials == ("t0000", "t0001", "t0002")
+    assert (first.first_epoch, first.last_epoch, first.busy) == (1, 2, 70)
+    assert (use.trials, use.slots, use.shared) == (5, 2, True)
+    assert use.share == pytest.approx(160 / 200)
+    (several, *_) = [t for t in utilisation_figure(use).figure.data if t.name == "several trials"]
+    words = "3 trials in one process: epochs 1 to 2, 1 min 10 s"
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in several.customdata] == [words]
+    assert "or several in one process" in write_report([run.path]).html.read_text("utf-8")
+
+
+def test_older_records_do_not_tell_who_shared_a_process(make_run: Maker, spec: Any) -> None:
+    run = _cohorts(make_run, spec, "")
+    assert utilisation(collect_run(run.path)) is None
+    page = write_report([run.path]).html.read_text("utf-8")
+    assert "trials shared processes, and no record says which" in page
 
 
 def test_no_epoch_has_no_cost(make_run: Maker, spec: Any) -> None:

@@ -72,6 +72,7 @@ def test_every_number_of_every_epoch_is_there(realistic: RunFolder, events_in: P
             for key in (
                 "session",
                 "node",
+                "cohort",
                 "time",
                 "stage",
                 "collapse_signs",

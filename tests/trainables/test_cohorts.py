@@ -72,6 +72,7 @@ def test_each_records_what_it_would_alone(cohort: RunFolder) -> None:
         for row, alone in zip(folder.epochs(), own.epochs(), strict=True):
             assert row.validation == pytest.approx(alone.validation, rel=1e-4)
             assert row.losses == pytest.approx(alone.losses, rel=1e-4, abs=1e-6)
+            assert (row.cohort, alone.cohort) == (NAMES[0], "")
             assert row.student_steps == alone.student_steps
             assert row.generator_steps == alone.generator_steps
         same_student(folder, own)
