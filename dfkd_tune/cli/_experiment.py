@@ -18,6 +18,7 @@ from dfkd_tune.sweeps import (
     ResolvedExperiment,
     Resume,
     allot,
+    cohorts_of,
     disk_of,
     ensure_audit,
     epoch_progress,
@@ -85,7 +86,7 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
     experiment = resolved.experiment
     running = f"on the cluster at {address}, which is asked at the start"
     taking = {"duration": "known at the start, when the cluster is"}
-    sharing = None
+    sharing, cohorts = None, cohorts_of(resolved)
     if address in (None, "local"):
         allotment = allot(experiment.resources, usable_cpus(), gpu_count())
         running, taking = str(allotment), _duration(resolved, allotment)
@@ -102,6 +103,7 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
         "trials": _trials(resolved),
         "running": running,
         **({} if sharing is None else {"sharing a GPU": sharing}),
+        **({} if cohorts is None else {"cohorts": cohorts.words}),
         "a trial": trial,
         **taking,
         "disk": _disk(resolved),

@@ -12,7 +12,7 @@ from dfkd_tune.sweeps._distill import (
 )
 from dfkd_tune.sweeps._efficiency import Efficiency, measure_efficiency
 from dfkd_tune.sweeps._epochs import epoch_progress
-from dfkd_tune.sweeps._estimate import disk_of, expected_share, pace_of, trials_left
+from dfkd_tune.sweeps._estimate import cohorts_of, disk_of, expected_share, pace_of, trials_left
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, resolve_experiment
 from dfkd_tune.sweeps._experiment_config import SAMPLERS, Experiment
 from dfkd_tune.sweeps._experiment_file import override, read_experiment_file
@@ -67,6 +67,7 @@ __all__ = [
     "audit_cache",
     "best_device",
     "check_writable",
+    "cohorts_of",
     "comparison_of_methods",
     "confirmation",
     "dashboard_server",

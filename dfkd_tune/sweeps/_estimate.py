@@ -9,7 +9,14 @@ import torch
 from ray.tune.schedulers import TrialScheduler
 
 from dfkd_tune.classifiers import build_classifier
-from dfkd_tune.distillation import DistillationConfig, Progress, build_generator, distil, most_kept
+from dfkd_tune.distillation import (
+    DistillationConfig,
+    Progress,
+    build_generator,
+    distil_together,
+    most_kept,
+    shared_part,
+)
 from dfkd_tune.errors import CollapsedError, DivergedError, RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
@@ -27,12 +34,29 @@ REPORTS = 20_000
 """Of imagined trials to a scheduler: more would keep a person waiting."""
 
 
+STUDENT_SIDE = ("student.", "student_objective.", "student_optimiser.")
+"""What trials of one cohort may differ in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohorts:
+    """Whether trials will share their processes.
+
+    Args:
+        size: trials in one process, at most; 1 where none can share.
+        words: what comes of it, in words.
+    """
+
+    size: int
+    words: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pace:
     """How long one trial takes.
 
     Args:
-        seconds: of a whole one.
+        seconds: of a whole one; in a cohort, its part.
         basis: how that is known, in words.
     """
 
@@ -72,6 +96,30 @@ def _run_of(resolved: ResolvedExperiment) -> RunFolder | None:
     except RunFolderError:
         return None
     return run if same else None
+
+
+def cohorts_of(resolved: ResolvedExperiment) -> Cohorts | None:
+    """Whether the trials of an experiment that asks for cohorts can form them.
+
+    Args:
+        resolved: the experiment.
+
+    Returns:
+        None where it asks for none.
+    """
+    asked = min(resolved.experiment.resources.cohort, resolved.experiment.search.trials)
+    if asked < 2:
+        return None
+    others = [d.name for d in resolved.space.dimensions if not d.name.startswith(STUDENT_SIDE)]
+    if any(shared_part(base) is None for base in resolved.bases.values()):
+        return Cohorts(size=1, words="no trial can share its images: they depend on its student")
+    if others:
+        return Cohorts(
+            size=1,
+            words=f"few trials or none will share their images, since more than the student's side "
+            f"is searched; fix in space.ranges: {', '.join(others)}",
+        )
+    return Cohorts(size=asked, words=f"up to {asked} trials share their images in one process")
 
 
 def pace_of(resolved: ResolvedExperiment, allotment: Allotment) -> Pace | None:
@@ -116,26 +164,32 @@ def _timed_pace(resolved: ResolvedExperiment, allotment: Allotment) -> Pace | No
     base, benchmark = resolved.base, resolved.benchmark
     device = torch.device(allotment.device)
     config = _shortened(base)
+    cohorts = cohorts_of(resolved)
+    size = 1 if cohorts is None else cohorts.size
     epochs: list[Progress] = []
     spent = 0.0
 
     def hear(progress: Progress) -> None:
         nonlocal spent
         epochs.append(progress)
-        spent += progress.seconds["total"]
+        spent += size * progress.seconds["total"]
         if spent > PATIENCE and progress.student_steps:
             raise _EnoughError
+
+    def left(_: int, error: Exception) -> None:
+        raise error
 
     network = teacher_network_config(benchmark, resolved.experiment.teacher)
     threads = torch.get_num_threads()
     torch.set_num_threads(allotment.cpus)
     try:
-        distil(
-            config,
+        distil_together(
+            [config] * size,
             build_classifier(network, benchmark.inputs, seed=0),
             benchmark.inputs,
             device=device,
-            report=hear,
+            report=lambda index, progress: None if index else hear(progress),
+            left=left,
             teacher_stages=network.stages,
         )
     except _EnoughError:
@@ -145,10 +199,11 @@ def _timed_pace(resolved: ResolvedExperiment, allotment: Allotment) -> Pace | No
     finally:
         torch.set_num_threads(threads)
     steps = max(p.student_steps for p in epochs)
+    alike = f", by a cohort of {size}," if size > 1 else ""
     return Pace(
         seconds=whole_trial_seconds(base, config, epochs),
-        basis=f"{steps} student steps of the recipe on this machine, timed now; evaluation, the "
-        f"start of processes, and a teacher or audit set still to be made come on top",
+        basis=f"{steps} student steps of the recipe{alike} on this machine, timed now; evaluation, "
+        f"the start of processes, and a teacher or audit set still to be made come on top",
     )
 
 

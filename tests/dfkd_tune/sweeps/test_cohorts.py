@@ -16,7 +16,9 @@ from dfkd_tune.sweeps import (
     Allotment,
     ResolvedExperiment,
     assignment_from_run,
+    cohorts_of,
     first_difference,
+    pace_of,
     resolve_experiment,
     run_distillation,
 )
@@ -234,6 +236,35 @@ def test_pbt_has_no_cohorts(raw: dict[str, Any]) -> None:
     raw["search"]["scheduler"] = {"name": "pbt", "grace_epochs": 1}
     with pytest.raises(ExperimentError, match=r"resources\.cohort: pbt compares trials that pause"):
         resolve_experiment(raw, "tiny.yaml")
+
+
+def test_a_plan_tells_whether_trials_can_share_their_images(raw: dict[str, Any]) -> None:
+    found = cohorts_of(resolve_experiment(raw, "tiny"))
+    assert found is not None
+    assert (found.size, found.words) == (3, "up to 3 trials share their images in one process")
+    raw["search"]["trials"] = 2
+    fewer = cohorts_of(resolve_experiment(raw, "tiny"))
+    assert fewer is not None
+    assert fewer.size == 2
+    raw["space"]["ranges"]["generator.width"] = {"choices": [8, 16]}
+    apart = cohorts_of(resolve_experiment(raw, "tiny"))
+    assert apart is not None
+    assert apart.size == 1
+    assert apart.words.endswith("fix in space.ranges: generator.width")
+    del raw["resources"]["cohort"]
+    assert cohorts_of(resolve_experiment(raw, "tiny")) is None
+
+
+def test_a_cohort_is_timed_as_one(raw: dict[str, Any]) -> None:
+    raw["settings"]["schedule"] |= {"student_steps": 1, "generator_steps": 1}
+    together = pace_of(resolve_experiment(raw, "tiny"), ALLOTMENT)
+    del raw["resources"]["cohort"]
+    alone = pace_of(resolve_experiment(raw, "tiny"), ALLOTMENT)
+    assert together is not None
+    assert alone is not None
+    assert together.seconds > 0
+    assert "by a cohort of 3, on this machine" in together.basis
+    assert "cohort" not in alone.basis
 
 
 @pytest.mark.sweep
