@@ -44,8 +44,10 @@ class ClassRow:
     @property
     def gap(self) -> float | None:
         """The student's fraction less the teacher's; None where there is none."""
-        student, teacher = self.student_share, self.teacher_share
-        return None if student is None or teacher is None else student - teacher
+        if self.teacher is None or not self.images:
+            return None
+        # Not of two fractions: classes that lose as much must compare as equal.
+        return (self.student - self.teacher) / self.images
 
 
 @dataclass(frozen=True, kw_only=True)

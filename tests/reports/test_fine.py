@@ -73,6 +73,13 @@ def test_classes_are_ordered_by_their_gap() -> None:
     )
 
 
+def test_of_classes_that_lose_as_much_the_student_s_share_decides() -> None:
+    # As fractions, 7 - 9 of 10 are a little less than 1 - 3 of 10.
+    found = class_report(results(images=(10,) * 4, teacher=(9, 3, 8, 10), student=(7, 1, 6, 7)))
+    assert found is not None
+    assert [row.name for row in found.rows] == ["d", "b", "c", "a"]
+
+
 def test_of_many_classes_the_largest_losses_and_gains_are_shown() -> None:
     found = class_report(many(45))
     assert found is not None

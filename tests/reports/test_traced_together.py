@@ -1,12 +1,12 @@
 """Every number that a page tells of several runs together, traced to their records."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from page_text import read_page
 from traced import ALWAYS, Files, Page
+from traced_runs import confirmation_run, suite_runs, sweep_maker
 from traced_together import (
     trace_aggregate,
     trace_comparison,
@@ -16,76 +16,25 @@ from traced_together import (
     trace_verdict_of_comparison,
 )
 
-from dfkd_tune.records import RunFolder, TestOutcome
+from dfkd_tune.records import RunFolder
 from reports import write_report
 
 Maker = Any
 
 
-def outcome(student: int, teacher: int = 440) -> TestOutcome:
-    both = min(student, teacher) - 5
-    rest = {"student_only": student - both, "teacher_only": teacher - both}
-    return TestOutcome(
-        images=450, both_correct=both, **rest, neither=450 - both - sum(rest.values())
-    )
-
-
 @pytest.fixture
 def sweep(make_run: Maker, spec: Any, make_selection: Any) -> Any:
-    """Writes a sweep of three complete trials and one that was stopped."""
-
-    def make(name: str, right: int, ends: tuple[float, ...], **keys: Any) -> RunFolder:
-        own = {"architecture": "resnet18", "width": 1.0}
-        specs = [spec(values=(*[0.1] * 9, end), **own) for end in ends]
-        specs.append(spec(values=(0.2, 0.3), state="stopped", **own))
-        test = outcome(right)
-        selection = make_selection("t0000", test=test, candidates=len(ends))
-        run = make_run(specs, name=name, planned=8, selection=selection)
-        return change(run, **keys)
-
-    return make
+    return sweep_maker(make_run, spec, make_selection)
 
 
 @pytest.fixture
 def confirmation(make_run: Maker, spec: Any) -> RunFolder:
-    """Two configurations of a sweep, three seeds each."""
-    variants = [{"name": name, "words": f"of {name}"} for name in ("t0000", "t0002")]
-    comparison = {"what": "confirmation", "source": "/runs/one", "seeds": 3, "variants": variants}
-    trials = [
-        spec(
-            values=(*[0.5] * 5, end - 0.001 * right, end),
-            architecture="resnet18",
-            width=1.0,
-            variant=variant,
-            test=outcome(right),
-        )
-        for variant, end, counts in (
-            ("t0000", 0.9, (410, 400, 396)),
-            ("t0002", 0.8, (430, 424, 431)),
-        )
-        for right in counts
-    ]
-    run = make_run(trials, name="one-confirmed", kind="comparison", comparison=comparison)
-    return change(run, benchmark="cifar10", method="dfq")
-
-
-def change(run: RunFolder, benchmark: str, method: str, **keys: Any) -> RunFolder:
-    experiment = json.loads(run.experiment_file.read_text())
-    experiment |= {"benchmark": benchmark, "method": method, **keys}
-    run.experiment_file.write_text(json.dumps(experiment))
-    card = json.loads(run.teacher_card_file.read_text())
-    card |= {"benchmark": benchmark, "architecture": "resnet34"}
-    run.teacher_card_file.write_text(json.dumps(card))
-    return run
+    return confirmation_run(make_run, spec)
 
 
 @pytest.fixture
 def suite(sweep: Any, confirmation: RunFolder) -> list[Path]:
-    """A search and its confirmation, and two searches on another benchmark."""
-    one = sweep("one", 413, (0.9, 0.8, 0.7), benchmark="cifar10", method="dfq")
-    three = sweep("three", 390, (0.7, 0.6), benchmark="cifar100", method="cmi")
-    four = sweep("four", 380, (0.7, 0.6), benchmark="cifar100", method="dfq")
-    return [one.path, confirmation.path, three.path, four.path]
+    return suite_runs(sweep, confirmation)
 
 
 def of_all_runs(page: Page) -> list[str]:

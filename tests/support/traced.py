@@ -67,8 +67,18 @@ class Trial:
         return str(self.status["state"])
 
     @property
+    def inherited(self) -> int:
+        """Student steps that it took over from its parent."""
+        return int((self.record.get("parent") or {"student_steps": 0})["student_steps"])
+
+    @property
     def steps(self) -> int:
-        return int(self.epochs[-1]["student_steps"]) if self.epochs else 0
+        return int(self.epochs[-1]["student_steps"]) if self.epochs else self.inherited
+
+    @property
+    def own_steps(self) -> int:
+        """Those that it has trained itself."""
+        return self.steps - self.inherited
 
     @property
     def seconds(self) -> float:
@@ -104,7 +114,7 @@ class Files:
 
     @staticmethod
     def lines(file: Path) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in file.read_text().splitlines()]
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def _trial(self, folder: Path) -> Trial:
         newest = {line["epoch"]: line for line in self.lines(folder / "metrics.jsonl")}
@@ -125,9 +135,20 @@ class Files:
         return max(self.experiment["search"].get("trials") or 0, len(self.trials))
 
     @property
+    def objective(self) -> str:
+        return str(self.selection.get("objective") or self.experiment["search"]["objective"])
+
+    @property
     def best(self) -> Trial:
         name = self.selection.get("trial") or self.ranked[0].name
         return next(trial for trial in self.trials if trial.name == name)
+
+    @property
+    def shown(self) -> Trial:
+        """Whose inside is shown: the best, or while none is complete the one that trained most."""
+        if self.selection or self.ranked:
+            return self.best
+        return max(self.trials, key=lambda trial: trial.steps)
 
     def of(self, state: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.state == state]

@@ -36,11 +36,7 @@ TREES = 150
 
 
 def trace_baseline(page: Page, files: Files, section: Element) -> None:
-    (beside,) = (
-        Files(file.parent)
-        for file in files.path.parent.glob("*/experiment.json")
-        if json.loads(file.read_text()).get("baseline_of") == files.path.name
-    )
+    beside = random_search(files)
     ours, theirs = best_so_far(files), best_so_far(beside)
     trained = [sum(trial.steps for trial in each.trials) for each in (files, beside)]
     equal = min(trained)
@@ -62,11 +58,21 @@ def trace_baseline(page: Page, files: Files, section: Element) -> None:
     page.rows(parts(section, "table")[0], *rows)
 
 
+def random_search(files: Files) -> Files:
+    """The baseline of a sweep."""
+    (beside,) = (
+        Files(file.parent)
+        for file in files.path.parent.glob("*/experiment.json")
+        if json.loads(file.read_text()).get("baseline_of") == files.path.name
+    )
+    return beside
+
+
 def best_so_far(files: Files) -> list[tuple[str, int, float]]:
     """Every complete trial that was better than those before, with all student steps until then."""
     moments = []
     for trial in files.trials:
-        before = 0
+        before = trial.inherited
         for epoch in trial.epochs:
             last = epoch is trial.epochs[-1] and trial.state == "complete"
             steps = epoch["student_steps"] - before
@@ -128,9 +134,9 @@ def trace_choice(page: Page, files: Files, section: Element) -> None:
     page.text(best, percent(max(accuracies)))
     page.text(chance, f"{100 * away:.1f}")
     scores = {
-        "pool": _pooled(files, "agreement"),
-        "kl": {name: -value for name, value in _pooled(files, "kl").items()},
-        "ensemble": _pooled(files, "ensemble"),
+        "pool": pooled(files, "agreement"),
+        "kl": {name: -value for name, value in pooled(files, "kl").items()},
+        "ensemble": pooled(files, "ensemble"),
         "own": {t.name: t.epochs[-1]["kept_agreement"] for t in trials},
         "real": {t.name: t.epochs[-1]["validation"]["agreement"] for t in trials},
     }
@@ -168,7 +174,7 @@ def trace_choice(page: Page, files: Files, section: Element) -> None:
     )
 
 
-def _pooled(files: Files, name: str) -> dict[str, float]:
+def pooled(files: Files, name: str) -> dict[str, float]:
     """How far each student lies from the mean on the others' images, and the mean of all."""
     matrix = np.array(files.pool[name])
     weights = np.exp(files.pool["class_entropy"]) - 1

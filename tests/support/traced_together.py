@@ -6,6 +6,7 @@ from itertools import groupby
 from statistics import fmean, stdev
 
 import numpy as np
+from page_figures import Drawn, Expected
 from page_text import Element
 from scipy import stats
 from traced import DASH, Files, Near, Page, Trial, bootstrap, clock, parts, percent, quantity, ratio
@@ -291,6 +292,20 @@ def _trace_difference(
     low, high = np.quantile(np.subtract(drawn[1], drawn[0]), [0.025, 0.975])
     gap = measure(tests[1]) - measure(tests[0])
     page.text(cell, f"{gap:+.1f}", Near(float(low), 0.3), Near(float(high), 0.3))
+
+
+def profile(runs: list[Files], drawn: Drawn) -> Expected:
+    """Which share of a method's runs have at least a score, at every score and beyond the ends."""
+    cells = _cells(runs)
+    methods = dict.fromkeys(files.experiment["method"] for files in runs)
+    scores = {m: sorted(s for task in _tasks(cells, m) for s in task) for m in methods}
+    low, high = (end(s for of in scores.values() for s in of) for end in (min, max))
+    traces = {}
+    for method, of in scores.items():
+        levels = [low - 1, *sorted(set(of)), high + 1]
+        shares = [sum(score >= level for score in of) / len(of) for level in levels]
+        traces[method] = {"x": levels, "y": shares}
+    return Expected(traces, {})
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -1,0 +1,276 @@
+"""What the figures of a search must hold, computed a second time from the files of its run.
+
+Where there are too many trials for a figure, some of its marks are drawn by chance: those that must
+be there are looked for, and each that is there must be right.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from itertools import accumulate, groupby
+from statistics import fmean, stdev
+from typing import Any
+
+from page_figures import Drawn, Expected, Tracer, columns, written
+from traced import FINAL, Files, Near, Trial, percent, ratio, spread
+from traced_figures_within import balance, classes, entropy, losses, time, utilisation, watch
+from traced_search import best_so_far, pooled, random_search
+
+ENDED_EARLY = ("stopped, diverged, collapsed or failed", ("stopped", *FINAL[2:]))
+BEST_CURVES, OTHER_CURVES, CURVE_POINTS = 50, 100, 60
+MARKS, BEST_MARKS = 600, 200
+
+
+# How the search went
+
+
+def history(by: str) -> Tracer:
+    def expected(files: Files, drawn: Drawn) -> Expected:
+        in_order = by == "order"
+        trials = files.trials if in_order else ended(files)
+        spent = accumulate(trial.seconds for trial in trials)
+        places = {
+            trial.name: place + 1 if in_order else Near(seconds, 5.1e-4)
+            for place, (trial, seconds) in enumerate(zip(trials, spent, strict=True))
+        }
+        line = [(places[name], best) for name, best in _best(trials) if best is not None]
+        marked = _marked(files, drawn)
+        if len(trials) > MARKS:
+            line = [*(next(of) for _, of in groupby(line, lambda point: point[1])), line[-1]]
+        traces: dict[str, dict[str, Any]] = {"best so far": columns(line, "x", "y")}
+        for state in {trial.state for trial in marked}:
+            of = [(places[t.name], t.values[-1], t.name) for t in marked if t.state == state]
+            traces[state] = columns(of, "x", "y", "text")
+        return Expected(traces, {"xaxis.range": [0.5, len(trials) + 0.5]} if in_order else {})
+
+    return expected
+
+
+def ended(files: Files) -> list[Trial]:
+    """The trials in the order in which they ended, or moved last."""
+
+    def end(trial: Trial) -> tuple[str, str]:
+        return (trial.epochs[-1]["time"] if trial.epochs else trial.status["updated"]), trial.name
+
+    return sorted(files.trials, key=end)
+
+
+def _best(trials: Iterable[Trial]) -> list[tuple[str, float | None]]:
+    """The best complete trial so far, by the name of the trial that was the last of them."""
+    found: list[tuple[str, float | None]] = []
+    best: float | None = None
+    for trial in trials:
+        if trial.state == "complete" and trial.values:
+            best = max(trial.values[-1], trial.values[-1] if best is None else best)
+        found.append((trial.name, best))
+    return found
+
+
+def _marked(files: Files, drawn: Drawn) -> list[Trial]:
+    """The trials of which a history has a mark."""
+    if len(files.trials) <= MARKS:
+        return [trial for trial in files.trials if trial.values]
+    names = {name for trace in drawn.traces for name in trace.get("text", ())}
+    assert len(names) == MARKS
+    leading = {
+        trial.name
+        for trials in (files.trials, ended(files))
+        for trial, (_, best) in zip(trials, _best(trials), strict=True)
+        if trial.values and trial.values[-1] == best
+    }
+    assert leading | {trial.name for trial in files.ranked[:BEST_MARKS]} <= names
+    return [trial for trial in files.trials if trial.name in names]
+
+
+def curves(files: Files, drawn: Drawn) -> Expected:
+    trials = [trial for trial in files.trials if trial.values]
+    every = len(files.trials) <= BEST_CURVES + OTHER_CURVES
+    if not every:
+        names = {text.split(",")[0] for trace in drawn.traces for text in trace.get("text", ())}
+        must = {trial.name for trial in (*files.ranked[:BEST_CURVES], files.best)}
+        assert must <= names
+        assert len(names) == len(must) + OTHER_CURVES
+        trials = [trial for trial in trials if trial.name in names]
+    best = files.best if files.ranked else None
+    groups = {
+        ENDED_EARLY[0]: [t for t in trials if t.state in ENDED_EARLY[1]],
+        "complete or going on": [
+            t for t in trials if t.state not in ENDED_EARLY[1] and t is not best
+        ],
+        f"{best.name if best else None}, the best": [t for t in trials if t is best],
+    }
+    traces = {}
+    for name, group in groups.items():
+        points: list[tuple[Any, ...]] = []
+        for trial in group:
+            path = curve(files, trial)
+            kept = path if every else [path[place] for place in spread(len(path), CURVE_POINTS)]
+            points += [(*point, f"{trial.name}, {trial.state}") for point in (*kept, (None, None))]
+        if points:
+            traces[name] = columns(points, "x", "y", "text")
+    score = files.teacher.get("scores", {}).get("validation")
+    if score and files.objective == "val_real":
+        end = max(trial.steps for trial in trials)
+        traces["teacher"] = {"x": [0, end], "y": [score["correct"] / score["images"]] * 2}
+    return Expected(traces, {})
+
+
+def curve(files: Files, trial: Trial) -> list[tuple[int, float]]:
+    """Student steps and values; a child begins at the epoch of its parent that it took over."""
+    parent = trial.record.get("parent")
+    taken = [
+        epoch
+        for other in files.trials
+        if parent and other.name == parent["trial"]
+        for epoch in other.epochs
+        if epoch["epoch"] == parent["epoch"]
+    ]
+    return [
+        (epoch["student_steps"], epoch["value"])
+        for epoch in (*taken, *trial.epochs)
+        if epoch["value"] is not None
+    ]
+
+
+def baseline(files: Files, drawn: Drawn) -> Expected:
+    return _paths({"search": files, "random search": random_search(files)})
+
+
+def side_by_side(runs: list[Files], drawn: Drawn) -> Expected:
+    return _paths({written(files.run["name"]): files for files in runs})
+
+
+def _paths(searches: dict[str, Files]) -> Expected:
+    traces, trained = {}, []
+    for name, files in searches.items():
+        path = best_so_far(files)
+        trained.append(sum(trial.own_steps for trial in files.trials))
+        if path:
+            rows = [(steps, value, trial) for trial, steps, value in path]
+            traces[name] = columns([*rows, (trained[-1], *rows[-1][1:])], "x", "y", "text")
+    return Expected(traces, {"shapes": [(min(trained), min(trained))]})
+
+
+# Which trial to take
+
+
+def trade_off(files: Files, drawn: Drawn) -> Expected:
+    against = files.experiment["search"].get("against") or "parameters"
+    whole = 1.0
+    if files.objective == "val_real":
+        score = files.teacher["scores"]["validation"]
+        whole = score["correct"] / score["images"]
+
+    def cost(trial: Trial) -> float:
+        key = {"latency": "latency_ms"}.get(against, against)
+        return float(trial.record["student_size"][key])
+
+    trials = sorted(files.ranked, key=lambda trial: (cost(trial), trial.name))
+    best, rest, highest = [], [], 0.0
+    for _, equal in groupby(trials, cost):
+        # Of those that cost the same, the best; and it only if none that costs less is as good.
+        group = list(equal)
+        value = max(trial.values[-1] for trial in group)
+        ahead = [t for t in group if t.values[-1] == value > highest]
+        best += ahead
+        rest += [trial for trial in group if trial not in ahead]
+        highest = max(value, highest)
+    if len(rest) > MARKS:
+        rest = _by_chance(rest, [text.split(",")[0] for text in drawn.trace("surpassed")["text"]])
+
+    def row(trial: Trial) -> tuple[float, float, str]:
+        height = 100 * trial.values[-1] / whole
+        what = f"{cost(trial):.3g} ms" if against == "latency" else f"{cost(trial):,.0f} parameters"
+        return cost(trial), height, f"{trial.name}, {trial.student}<br>{height:.1f} % at {what}"
+
+    stepped = [row(trial) for trial in best]
+    low, high = cost(trials[0]), cost(trials[-1])
+    if high > cost(best[-1]):
+        stepped.append((high, *stepped[-1][1:]))
+    traces = {
+        "surpassed": [row(trial) for trial in rest],
+        "Pareto set": stepped,
+        "selected": [row(trial) for trial in trials if trial is files.best],
+    }
+    layout = {}
+    if high >= 5 * low:
+        edge = 0.06 * math.log10(high / low)
+        layout["xaxis.range"] = [math.log10(low) - edge, math.log10(high) + edge]
+    found = {name: columns(rows, "x", "y", "text") for name, rows in traces.items() if rows}
+    return Expected(found, layout)
+
+
+def _by_chance(trials: list[Trial], names: list[str]) -> list[Trial]:
+    """Those trials of too many that a figure has, in their order."""
+    assert len(set(names)) == len(names) == MARKS
+    return [trial for trial in trials if trial.name in names]
+
+
+def choice(files: Files, drawn: Drawn) -> Expected:
+    """The scores that the figure may show; which of them decided, its marks say."""
+    last = {trial.name: trial.epochs[-1] for trial in files.ranked}
+    scores: dict[str, Callable[[str], float]] = {
+        "agreement on the audit set": lambda name: last[name]["validation"]["audit_agreement"],
+        "agreement on real images, without their labels": lambda name: last[name]["validation"][
+            "agreement"
+        ],
+        "agreement on the trial's own images": lambda name: last[name]["kept_agreement"],
+        "agreement on the other trials' images": lambda name: pooled(files, "agreement")[name],
+    }
+    main = {"data_free": "agreement on the audit set", "unlabelled_real": list(scores)[1]}.get(
+        files.objective, "agreement on the other trials' images"
+    )
+    trials = files.ranked
+    if len(trials) > MARKS:
+        trials = _by_chance(trials, [t.split("<br>")[0] for t in drawn.trace(main)["text"]])
+    traces = {}
+    for words in ("agreement on the trial's own images", main):
+        rows = []
+        for trial in trials:
+            score, accuracy = scores[words](trial.name), last[trial.name]["validation"]["accuracy"]
+            told = f"{percent(score)} {words}<br>{percent(accuracy)} on validation"
+            rows.append((100 * score, 100 * accuracy, f"{trial.name}<br>{told}"))
+        traces[words] = columns(rows, "x", "y", "text")
+    if files.objective in ("data_free", "unlabelled_real"):
+        name, accuracy = files.best.name, last[files.best.name]["validation"]["accuracy"]
+        told = f"{name}, the choice<br>{percent(accuracy)} on validation"
+        row = (100 * scores[main](name), 100 * accuracy, told)
+        traces["the choice"] = columns([row], "x", "y", "text")
+    return Expected(traces, {})
+
+
+def comparison(files: Files, drawn: Drawn) -> Expected:
+    found: dict[str, list[float]] = {}
+    for each in files.experiment["comparison"]["variants"]:
+        of = [t for t in files.trials if t.record["variant"] == each["name"]]
+        found[each["name"]] = [ratio(files.json(f"trials/{t.name}/test.json")) for t in of]
+    fields = {
+        "x": [fmean(values) for values in found.values()],
+        "error_x": [stdev(values) for values in found.values()],
+        "text": [f"{fmean(values):.1f} ± {stdev(values):.1f} %" for values in found.values()],
+        "y": list(found),
+    }
+    name = "mean and standard deviation over seeds"
+    return Expected({name: fields}, {"yaxis.categoryarray": list(found)})
+
+
+ALWAYS_DRAWN: dict[str, Tracer] = {
+    "history-order": history("order"),
+    "history-seconds": history("seconds"),
+    "curves": curves,
+    "losses": losses,
+    "entropy": entropy,
+    "watch": watch,
+    "time": time,
+    "utilisation": utilisation,
+}
+"""The figures of every run of which a trial was evaluated."""
+
+FIGURES: dict[str, Tracer] = {
+    **ALWAYS_DRAWN,
+    "balance": balance,
+    "baseline": baseline,
+    "choice": choice,
+    "classes": classes,
+    "comparison": comparison,
+    "trade-off": trade_off,
+}
