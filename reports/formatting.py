@@ -41,7 +41,8 @@ def quantity(value: int | None, missing: str = MISSING) -> str:
     if value is None:
         return missing
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+        # With three digits, 999,500 is a million already.
+        if value >= 0.9995 * size:
             return f"{value / size:.3g}{SPACE}{unit}"
     return str(value)
 

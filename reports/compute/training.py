@@ -163,9 +163,12 @@ def stopped_early(run: RunData) -> tuple[TrialData, ...]:
 def saved_steps(run: RunData) -> SavedSteps:
     """What stopping trials early saved in this run."""
     stopped = stopped_early(run)
-    budgets = sum(t.trial.total_student_steps for t in stopped if t.trial is not None)
-    trained = sum(trial.trained_steps for trial in stopped)
-    return SavedSteps(trials=len(stopped), trained=trained, saved=max(budgets - trained, 0))
+    left = (t.trial.total_student_steps - t.student_steps for t in stopped if t.trial is not None)
+    return SavedSteps(
+        trials=len(stopped),
+        trained=sum(trial.trained_steps for trial in stopped),
+        saved=sum(max(steps, 0) for steps in left),
+    )
 
 
 def spread(items: Iterable[int], count: int) -> tuple[int, ...]:

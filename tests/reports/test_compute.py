@@ -19,6 +19,7 @@ from reports.compute.training import (
     spread,
     time_shares,
 )
+from reports.formatting import quantity
 
 Maker = Any
 
@@ -217,3 +218,11 @@ def test_caveats_tell_what_chose_and_how_often_test_was_touched(
     assert "4 students of this run met the test split" in text
     untouched = " ".join(caveats(collect_run(make_run(trials, name="c").path)))
     assert "not been touched" in untouched
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(999, "999"), (1_000, "1 k"), (999_499, "999 k"), (999_500, "1 M"), (999_999_999, "1 G")],
+)
+def test_a_count_that_rounds_up_takes_the_next_unit(count: int, text: str) -> None:
+    assert quantity(count).replace("\N{NO-BREAK SPACE}", " ") == text

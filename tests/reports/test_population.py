@@ -8,6 +8,7 @@ from dfkd_tune.records import Parent, RunFolder, write_record
 from reports import collect_run, summarise, trials_table, write_report
 from reports.compute.baseline import search_path
 from reports.compute.caveats import caveats
+from reports.compute.cost import run_cost
 from reports.compute.reproduction import reproduction
 from reports.compute.training import learning_curves, saved_steps
 
@@ -45,6 +46,18 @@ def test_steps_count_once(run: RunFolder) -> None:
 def test_who_gives_its_place_saves_nothing(run: RunFolder) -> None:
     saved = saved_steps(collect_run(run.path))
     assert (saved.trials, saved.trained, saved.saved) == (0, 0, 0)
+
+
+def test_a_stopped_child_saves_what_was_left_of_its_budget(run: RunFolder) -> None:
+    """Of 200 steps its parent has trained 100 and it 50 itself, when nobody takes its place."""
+    child = run.trial_folder("t0002")
+    write_record(child.status_file, child.status().model_copy(update={"state": "stopped"}))
+    child.metrics_file.write_text(child.metrics_file.read_text().splitlines()[0] + "\n")
+    data = collect_run(run.path)
+    saved, cost = saved_steps(data), run_cost(data)
+    assert (saved.trials, saved.trained, saved.saved, saved.share) == (1, 50, 50, 0.5)
+    assert cost is not None
+    assert cost.saved_seconds == pytest.approx(3.5)
 
 
 def test_a_childs_curve_begins_at_its_parents_step(run: RunFolder) -> None:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 from page_text import read_page
-from traced import Files, Page, trace_mattered, trace_run
+from traced import trace_mattered, trace_run
+from traced_page import Files, Page
 
 from dfkd_tune.records import RunFolder
 from reports import write_report

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from large_runs import write_large_run
 from page_figures import Drawn, read_figures, trace_figures
-from traced import Files
 from traced_figures import ALWAYS_DRAWN, FIGURES, MARKS, side_by_side
+from traced_page import Files
 from traced_runs import confirmation_run, searched_run, suite_runs, sweep_maker
 from traced_together import profile
 

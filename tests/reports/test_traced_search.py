@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from page_text import read_page
-from traced import Files, Page, trace_run
+from traced import trace_run
+from traced_page import Files, Page
 from traced_runs import searched_run
 from traced_search import SEARCHED
 

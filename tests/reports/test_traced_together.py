@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from page_text import read_page
-from traced import ALWAYS, Files, Page
+from traced import ALWAYS
+from traced_page import Files, Page
 from traced_runs import confirmation_run, suite_runs, sweep_maker
 from traced_together import (
     trace_aggregate,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from page_text import numbers
-from traced import Near
+from traced_page import Near
 
 FIGURE = re.compile(r'class="figure-data" data-for="(.+)-plot-(.+?)">(.*?)</script>')
 DIGITS = 6

@@ -5,15 +5,15 @@ be there are looked for, and each that is there must be right.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import accumulate, groupby
 from statistics import fmean, stdev
 from typing import Any
 
 from page_figures import Drawn, Expected, Tracer, columns, written
-from traced import FINAL, Files, Near, Trial, percent, ratio, spread
 from traced_figures_within import balance, classes, entropy, losses, time, utilisation, watch
-from traced_search import best_so_far, pooled, random_search
+from traced_page import FINAL, Files, Near, Trial, percent, ratio, spread
+from traced_search import DECIDING, OWN, POOLED, best_so_far, random_search, scores_without_labels
 
 ENDED_EARLY = ("stopped, diverged, collapsed or failed", ("stopped", *FINAL[2:]))
 BEST_CURVES, OTHER_CURVES, CURVE_POINTS = 50, 100, 60
@@ -26,7 +26,7 @@ MARKS, BEST_MARKS = 600, 200
 def history(by: str) -> Tracer:
     def expected(files: Files, drawn: Drawn) -> Expected:
         in_order = by == "order"
-        trials = files.trials if in_order else ended(files)
+        trials = files.trials if in_order else files.ended
         spent = accumulate(trial.seconds for trial in trials)
         places = {
             trial.name: place + 1 if in_order else Near(seconds, 5.1e-4)
@@ -43,15 +43,6 @@ def history(by: str) -> Tracer:
         return Expected(traces, {"xaxis.range": [0.5, len(trials) + 0.5]} if in_order else {})
 
     return expected
-
-
-def ended(files: Files) -> list[Trial]:
-    """The trials in the order in which they ended, or moved last."""
-
-    def end(trial: Trial) -> tuple[str, str]:
-        return (trial.epochs[-1]["time"] if trial.epochs else trial.status["updated"]), trial.name
-
-    return sorted(files.trials, key=end)
 
 
 def _best(trials: Iterable[Trial]) -> list[tuple[str, float | None]]:
@@ -73,7 +64,7 @@ def _marked(files: Files, drawn: Drawn) -> list[Trial]:
     assert len(names) == MARKS
     leading = {
         trial.name
-        for trials in (files.trials, ended(files))
+        for trials in (files.trials, files.ended)
         for trial, (_, best) in zip(trials, _best(trials), strict=True)
         if trial.values and trial.values[-1] == best
     }
@@ -90,7 +81,7 @@ def curves(files: Files, drawn: Drawn) -> Expected:
         assert must <= names
         assert len(names) == len(must) + OTHER_CURVES
         trials = [trial for trial in trials if trial.name in names]
-    best = files.best if files.ranked else None
+    best = files.best if files.has_best else None
     groups = {
         ENDED_EARLY[0]: [t for t in trials if t.state in ENDED_EARLY[1]],
         "complete or going on": [
@@ -102,33 +93,16 @@ def curves(files: Files, drawn: Drawn) -> Expected:
     for name, group in groups.items():
         points: list[tuple[Any, ...]] = []
         for trial in group:
-            path = curve(files, trial)
+            path = files.curve(trial)
             kept = path if every else [path[place] for place in spread(len(path), CURVE_POINTS)]
             points += [(*point, f"{trial.name}, {trial.state}") for point in (*kept, (None, None))]
         if points:
             traces[name] = columns(points, "x", "y", "text")
-    score = files.teacher.get("scores", {}).get("validation")
-    if score and files.objective == "val_real":
+    score = files.teacher["scores"].get("validation") if files.labels else None
+    if score:
         end = max(trial.steps for trial in trials)
         traces["teacher"] = {"x": [0, end], "y": [score["correct"] / score["images"]] * 2}
     return Expected(traces, {})
-
-
-def curve(files: Files, trial: Trial) -> list[tuple[int, float]]:
-    """Student steps and values; a child begins at the epoch of its parent that it took over."""
-    parent = trial.record.get("parent")
-    taken = [
-        epoch
-        for other in files.trials
-        if parent and other.name == parent["trial"]
-        for epoch in other.epochs
-        if epoch["epoch"] == parent["epoch"]
-    ]
-    return [
-        (epoch["student_steps"], epoch["value"])
-        for epoch in (*taken, *trial.epochs)
-        if epoch["value"] is not None
-    ]
 
 
 def baseline(files: Files, drawn: Drawn) -> Expected:
@@ -156,7 +130,7 @@ def _paths(searches: dict[str, Files]) -> Expected:
 def trade_off(files: Files, drawn: Drawn) -> Expected:
     against = files.experiment["search"].get("against") or "parameters"
     whole = 1.0
-    if files.objective == "val_real":
+    if files.labels:
         score = files.teacher["scores"]["validation"]
         whole = score["correct"] / score["images"]
 
@@ -206,34 +180,23 @@ def _by_chance(trials: list[Trial], names: list[str]) -> list[Trial]:
 
 
 def choice(files: Files, drawn: Drawn) -> Expected:
-    """The scores that the figure may show; which of them decided, its marks say."""
-    last = {trial.name: trial.epochs[-1] for trial in files.ranked}
-    scores: dict[str, Callable[[str], float]] = {
-        "agreement on the audit set": lambda name: last[name]["validation"]["audit_agreement"],
-        "agreement on real images, without their labels": lambda name: last[name]["validation"][
-            "agreement"
-        ],
-        "agreement on the trial's own images": lambda name: last[name]["kept_agreement"],
-        "agreement on the other trials' images": lambda name: pooled(files, "agreement")[name],
-    }
-    main = {"data_free": "agreement on the audit set", "unlabelled_real": list(scores)[1]}.get(
-        files.objective, "agreement on the other trials' images"
-    )
-    trials = files.ranked
+    scores = scores_without_labels(files)
+    accuracies = {t.name: t.epochs[-1]["validation"]["accuracy"] for t in files.ranked}
+    main, trials = DECIDING.get(files.objective, POOLED), files.ranked
     if len(trials) > MARKS:
         trials = _by_chance(trials, [t.split("<br>")[0] for t in drawn.trace(main)["text"]])
     traces = {}
-    for words in ("agreement on the trial's own images", main):
+    for words in (OWN, main):
         rows = []
         for trial in trials:
-            score, accuracy = scores[words](trial.name), last[trial.name]["validation"]["accuracy"]
+            score, accuracy = scores[words][trial.name], accuracies[trial.name]
             told = f"{percent(score)} {words}<br>{percent(accuracy)} on validation"
             rows.append((100 * score, 100 * accuracy, f"{trial.name}<br>{told}"))
         traces[words] = columns(rows, "x", "y", "text")
-    if files.objective in ("data_free", "unlabelled_real"):
-        name, accuracy = files.best.name, last[files.best.name]["validation"]["accuracy"]
+    if not files.labels:
+        name, accuracy = files.best.name, accuracies[files.best.name]
         told = f"{name}, the choice<br>{percent(accuracy)} on validation"
-        row = (100 * scores[main](name), 100 * accuracy, told)
+        row = (100 * scores[main][name], 100 * accuracy, told)
         traces["the choice"] = columns([row], "x", "y", "text")
     return Expected(traces, {})
 

@@ -10,13 +10,13 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from page_figures import Drawn, Expected, columns, written
-from traced import Files, Near, Trial, clock
+from traced_page import Files, Near, Trial, clock
 
 BARS, FINENESS = 1500, 400
 SECOND = 1.0
 
-Spell = tuple[float, float, Trial, str]
-"""Beginning and end in seconds, whose it is, and what is told of it."""
+Spell = tuple[float, float, Trial, str, str]
+"""Beginning and end in seconds, whose it is, what is told of it, and the node."""
 
 
 def losses(files: Files, drawn: Drawn) -> Expected:
@@ -78,7 +78,9 @@ def balance(files: Files, drawn: Drawn) -> Expected:
 
 def classes(files: Files, drawn: Drawn) -> Expected:
     found = files.selection["classes"]
-    counts = zip(*(found[key] for key in ("names", "images", "student", "teacher")), strict=True)
+    labelled = found["teacher"] is not None
+    teacher = found["teacher"] if labelled else [0] * len(found["names"])
+    counts = zip(found["names"], found["images"], found["student"], teacher, strict=True)
     rows: list[Any] = sorted(
         (row for row in counts if row[1]),
         key=lambda row: ((row[2] - row[3]) / row[1], row[2] / row[1]),
@@ -86,13 +88,14 @@ def classes(files: Files, drawn: Drawn) -> Expected:
     left = 0
     if len(rows) > 40:
         left = len(rows) - 30
-        rows = [*rows[:20], None, *rows[-10:]]
+        rows = [*rows[:20], None, *rows[-10:]] if labelled else [*rows[:30]]
     places = list(range(len(rows)))
 
     def share(row: Any, of: int) -> float | None:
         return 100 * row[of] / row[1] if row else None
 
     texts, images = [row[0] if row else "" for row in rows], [row[1] if row else 0 for row in rows]
+    who = {"student": 2, "teacher": 3} if labelled else {"student": 2}
     traces: dict[str, dict[str, Any]] = {
         name: {
             "x": [share(row, of) for row in rows],
@@ -100,16 +103,17 @@ def classes(files: Files, drawn: Drawn) -> Expected:
             "text": texts,
             "customdata": images,
         }
-        for name, of in (("student", 2), ("teacher", 3))
+        for name, of in who.items()
     }
-    lines = [
-        point
-        for place, row in zip(places, rows, strict=True)
-        if row
-        for point in ((share(row, 3), place), (share(row, 2), place), (None, None))
-    ]
-    traces["#0"] = columns(lines, "x", "y")
-    shares = [value for row in rows if row for value in (share(row, 2), share(row, 3)) if value]
+    if labelled:
+        lines = [
+            point
+            for place, row in zip(places, rows, strict=True)
+            if row
+            for point in ((share(row, 3), place), (share(row, 2), place), (None, None))
+        ]
+        traces["#0"] = columns(lines, "x", "y")
+    shares = [100 * row[of] / row[1] for row in rows if row for of in who.values()]
     low, high = 10 * math.floor(min(shares) / 10), 10 * math.ceil(max(shares) / 10)
     space = 0.02 * max(10, high - low)
     layout = {
@@ -154,11 +158,12 @@ def utilisation(files: Files, drawn: Drawn) -> Expected:
     start, end = spells[0][0], max(spell[1] for spell in spells)
     size = {"hours": 3600.0, "minutes": 60.0, "seconds": 1.0}[drawn.x_title.split()[0]]
     assert (end - start) >= 180 * size / 60 or size == 1
-    bars = [(first, last, trial.state, words) for first, last, trial, words in spells]
+    bars = [(first, last, trial.state, words) for first, last, trial, words, _ in spells]
     if len(bars) > BARS:
         bars = _joined(spells, end - start)
     rows = _rows(drawn)
-    assert len(rows) == _at_once(spells), "more rows than trials at once"
+    labels = _labels(spells)
+    assert len(rows) == len(labels), "more rows than trials at once"
     traces = {}
     for state in {bar[2] for bar in bars}:
         trace = drawn.trace(state)
@@ -179,7 +184,7 @@ def utilisation(files: Files, drawn: Drawn) -> Expected:
     layout = {
         "yaxis.range": [len(rows) - 0.5, -0.5],
         "yaxis.tickvals": list(range(len(rows))),
-        "yaxis.ticktext": _labels(files, len(rows)),
+        "yaxis.ticktext": labels,
     }
     return Expected(traces, layout)
 
@@ -189,29 +194,36 @@ def _keys(trace: dict[str, Any]) -> list[tuple[float, str]]:
     return list(zip(trace["base"], words, strict=True))
 
 
-def _labels(files: Files, rows: int) -> list[str]:
-    (node,) = {epoch.get("node", "") for trial in files.trials for epoch in trial.epochs}
-    if not node:
-        return [f"slot {row + 1}" for row in range(rows)]
-    return [f"{node} 1", *(str(row + 1) for row in range(1, rows))]
+def _labels(spells: list[Spell]) -> list[str]:
+    """Of the rows: for each node as many as trials trained there at once."""
+    labels = []
+    for node in sorted({spell[4] for spell in spells}):
+        count = _at_once([spell for spell in spells if spell[4] == node])
+        names = [f"slot {row + 1}" if not node else str(row + 1) for row in range(count)]
+        labels += [f"{node} 1" if node else names[0], *names[1:]]
+    return labels
 
 
 def _spells(trial: Trial) -> list[Spell]:
     """Beginning and end of every stretch of epochs without a pause, and what is told of it."""
     stretches: list[list[tuple[float, float, int]]] = []
+    nodes: list[str] = []
+    place = ("", "")
     for epoch in trial.epochs:
         end = datetime.fromisoformat(epoch["time"]).timestamp()
         turn = (end - epoch["seconds"]["total"], end, epoch["epoch"])
-        if stretches and abs(turn[0] - stretches[-1][-1][1]) <= SECOND:
+        before, place = place, (epoch["session"], epoch.get("node", ""))
+        if before == place and abs(turn[0] - stretches[-1][-1][1]) <= SECOND:
             stretches[-1].append(turn)
         else:
             stretches.append([turn])
+            nodes.append(place[1])
     found = []
-    for turns in stretches:
+    for turns, node in zip(stretches, nodes, strict=True):
         (start, _, first), (_, end, last) = turns[0], turns[-1]
         epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
         words = f"{trial.name}, {trial.state}: {epochs}, {clock(end - start)}"
-        found.append((start, end, trial, words))
+        found.append((start, end, trial, words, node))
     return found
 
 

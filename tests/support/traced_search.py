@@ -13,16 +13,7 @@ import numpy as np
 import pytest
 from page_text import Element, numbers
 from sklearn.tree import DecisionTreeRegressor
-from traced import (
-    Files,
-    Near,
-    Page,
-    Trial,
-    bootstrap,
-    parts,
-    percent,
-    ratio,
-)
+from traced_page import Files, Near, Page, Trial, bootstrap, parts, percent, ratio
 
 import dfkd_tune
 
@@ -33,6 +24,12 @@ KINDS = {
     "real_data_kd": "distilled on real data",
 }
 TREES = 150
+POOLED = "agreement on the other trials' images"
+AUDITED = "agreement on the audit set"
+OWN = "agreement on the trial's own images"
+REAL = "agreement on real images, without their labels"
+DECIDING = {"data_free": AUDITED, "unlabelled_real": REAL}
+"""By what a search without labels has chosen."""
 
 
 def trace_baseline(page: Page, files: Files, section: Element) -> None:
@@ -125,53 +122,90 @@ def trace_trade_off(page: Page, files: Files, section: Element) -> None:
 
 
 def trace_choice(page: Page, files: Files, section: Element) -> None:
-    """The choices that scores without labels would have made, judged by validation accuracy."""
+    """Choices without labels, made or possible, judged by validation accuracy."""
     trials = files.ranked
-    accuracies = [trial.epochs[-1]["validation"]["accuracy"] for trial in trials]
-    away = max(accuracies) - fmean(accuracies)
-    page.text(parts(section, "dt")[0], trials[0].name)
-    best, chance = parts(section, "dd")
-    page.text(best, percent(max(accuracies)))
-    page.text(chance, f"{100 * away:.1f}")
-    scores = {
-        "pool": pooled(files, "agreement"),
-        "kl": {name: -value for name, value in pooled(files, "kl").items()},
-        "ensemble": pooled(files, "ensemble"),
-        "own": {t.name: t.epochs[-1]["kept_agreement"] for t in trials},
-        "real": {t.name: t.epochs[-1]["validation"]["agreement"] for t in trials},
-    }
+    of = {trial.name: trial.epochs[-1]["validation"]["accuracy"] for trial in trials}
+    accuracies = list(of.values())
+    away = 100 * (max(accuracies) - fmean(accuracies))
+    regret = 100 * (max(accuracies) - of[files.best.name])
+    best = files.best if regret == 0 else max(trials, key=lambda trial: of[trial.name])
+    (*chosen, first), (*shown, last) = parts(section, "dt"), parts(section, "dd")
+    if files.labels:
+        page.text(last, f"{away:.1f}")
+        first, last = *chosen, *shown
+    else:
+        page.text(last, f"{regret:.1f} {away:.1f}")
+        (picked, first), (accuracy, last) = chosen, shown
+        page.text(picked, files.best.name)
+        page.text(accuracy, percent(of[files.best.name]))
+    page.text(first, best.name)
+    page.text(last, percent(max(accuracies)))
+    scores = scores_without_labels(files)
     lists = {key: [of[trial.name] for trial in trials] for key, of in scores.items()}
-    told = [lists["pool"], lists["own"]]
-    rhos = [f"{_rho(each, accuracies):.2f}" for each in told if len(set(each)) > 1]
+    drawn = [lists[DECIDING.get(files.objective, POOLED)], lists[OWN]]
+    rhos = [f"{_rho(each, accuracies):.2f}" for each in drawn if len(set(each)) > 1]
     page.text(parts(section, "figcaption")[0], f"{len(trials)}", *rhos)
     judged, everyone = parts(section, "table")
     page.text(parts(judged, "caption")[0], f"{len(trials)}")
     rows = [row for row in parts(judged, "tr") if parts(row, "td")]
-    for row, values in zip(rows, lists.values(), strict=True):
-        first = values.index(max(values))
-        spearman, interval, kendall, regret, picked = parts(row, "td")
-        page.text(regret, f"{100 * (max(accuracies) - accuracies[first]):.1f}")
-        page.text(picked, trials[first].name)
-        if len(set(values)) == 1:
-            assert (spearman.own, interval.own, kendall.own) == ("not defined", "", "")
-            continue
-        page.text(spearman, f"{_rho(values, accuracies):.2f}")
-        page.text(interval, *_rho_interval(values, accuracies))
-        page.text(kendall, f"{_tau(values, accuracies):.2f}")
+    for row, (words, values) in zip(rows, lists.items(), strict=True):
+        assert parts(row, "th")[0].own.removesuffix(" decided") == words[0].upper() + words[1:]
+        _trace_score(page, row, values, accuracies, [trial.name for trial in trials])
     page.rows(
         everyone,
         *(
             (
                 trial.name,
-                percent(accuracy),
+                percent(of[trial.name]),
                 *(
-                    f"{of[trial.name]:.3f}" if key == "kl" else percent(of[trial.name])
-                    for key, of in scores.items()
+                    f"{by[trial.name]:.3f}" if "KL" in words else percent(by[trial.name])
+                    for words, by in scores.items()
                 ),
             )
-            for trial, accuracy in zip(trials, accuracies, strict=True)
+            for trial in trials
         ),
     )
+
+
+def scores_without_labels(files: Files) -> dict[str, dict[str, float]]:
+    """All that can be said of the complete trials without labels, by what it is called."""
+    last = {trial.name: trial.epochs[-1] for trial in files.ranked}
+
+    def recorded(key: str) -> dict[str, float]:
+        found = {name: epoch["validation"].get(key) for name, epoch in last.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    found: dict[str, dict[str, float]] = {}
+    if files.pool:
+        found[POOLED] = pooled(files, "agreement")
+        found["KL on the other trials' images, negated"] = _negated(pooled(files, "kl"))
+        found["agreement with the other students on these images"] = pooled(files, "ensemble")
+    found[AUDITED] = recorded("audit_agreement")
+    found["KL on the audit set, negated"] = _negated(recorded("audit_kl"))
+    found[OWN] = {name: epoch["kept_agreement"] for name, epoch in last.items()}
+    found[REAL] = recorded("agreement")
+    return {words: scores for words, scores in found.items() if scores}
+
+
+def _negated(scores: dict[str, float]) -> dict[str, float]:
+    return {name: -value for name, value in scores.items()}
+
+
+def _trace_score(
+    page: Page, row: Element, values: list[float], accuracies: list[float], names: list[str]
+) -> None:
+    """How well a score orders the trials by their accuracies."""
+    first = values.index(max(values))
+    spearman, interval, kendall, regret, picked = parts(row, "td")
+    page.text(regret, f"{100 * (max(accuracies) - accuracies[first]):.1f}")
+    page.text(picked, names[first])
+    if len(set(values)) == 1:
+        assert (spearman.own, interval.own, kendall.own) == ("not defined", "", "")
+        return
+    page.text(spearman, f"{_rho(values, accuracies):.2f}")
+    # Of few trials the interval is wide.
+    page.text(interval, *_rho_interval(values, accuracies))
+    page.text(kendall, f"{_tau(values, accuracies):.2f}")
 
 
 def pooled(files: Files, name: str) -> dict[str, float]:
@@ -204,11 +238,17 @@ def _tau(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _rho_interval(first: Sequence[float], second: Sequence[float]) -> tuple[Near, Near]:
+    """Of few trials the drawn correlations are few too: an end may fall beside a gap of theirs."""
     random = np.random.default_rng(23)
     pairs = np.array([first, second])
     drawn = [pairs[:, random.integers(0, len(first), len(first))] for _ in range(1500)]
-    low, high = np.quantile([_rho(*each) for each in drawn], [0.025, 0.975])
-    return Near(float(low), 0.06), Near(float(high), 0.06)
+    rhos = [_rho(*each) for each in drawn if len(set(each[0])) > 1 and len(set(each[1])) > 1]
+    below, above, low, high = np.quantile(rhos, [0.018, 0.032, 0.968, 0.982])
+    return _between(below, above), _between(low, high)
+
+
+def _between(low: float, high: float) -> Near:
+    return Near(float(low + high) / 2, float(high - low) / 2 + 0.05)
 
 
 def trace_published(page: Page, files: Files, section: Element) -> None:

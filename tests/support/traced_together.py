@@ -9,7 +9,19 @@ import numpy as np
 from page_figures import Drawn, Expected
 from page_text import Element
 from scipy import stats
-from traced import DASH, Files, Near, Page, Trial, bootstrap, clock, parts, percent, quantity, ratio
+from traced_page import (
+    DASH,
+    Files,
+    Near,
+    Page,
+    Trial,
+    bootstrap,
+    clock,
+    parts,
+    percent,
+    quantity,
+    ratio,
+)
 from traced_search import PUBLISHED, best_so_far
 
 LEVELS = (50, 60, 70, 80, 85, 90, 95, 98, 100)
