@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dfkd_tune.errors import ResourceError, UsageError
 from reports.figures import Figure
+from reports.figures.mattered_files import mattered_files
 from reports.suite import SideView, SuiteView
 from reports.view import RunView
 
@@ -47,7 +48,7 @@ def figure_images(
     figures = {
         f"{view.anchor}-{name}" if len(views) > 1 else name: figure
         for view in views
-        for name, figure in view.figures.items()
+        for name, figure in _figures(view).items()
     }
     for several in (suite, side):
         if several is not None:
@@ -89,6 +90,14 @@ def figure_images(
         images = [_with_fixed_ids(image) for image in images]
     names = [f"{name}.{image_format}" for name in figures]
     return dict(zip(names, images, strict=True))
+
+
+def _figures(view: RunView) -> dict[str, Figure]:
+    """All figures of a run, with those that the page draws itself."""
+    found = dict(view.figures)
+    if view.mattered is not None:
+        found |= {f.name: f for f in mattered_files(view.mattered, view.mattered_figures)}
+    return found
 
 
 def _drawn(figure: Figure, image_format: ImageFormat) -> tuple[dict[str, Any], dict[str, Any]]:

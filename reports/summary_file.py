@@ -18,6 +18,7 @@ from reports.compute.baseline import SearchPath, compare_baseline
 from reports.compute.choice import ScoreQuality, choice_quality
 from reports.compute.comparison import compare_variants
 from reports.compute.cost import Cost, run_cost
+from reports.compute.mattered import what_mattered
 from reports.compute.side_by_side import Difference, Differing
 from reports.compute.summary import RunSummary, summarise_run
 from reports.compute.utilisation import NodeUse, utilisation
@@ -140,6 +141,43 @@ class UseContent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportanceContent:
+    """How much one searched dimension had to do with the search objective.
+
+    Args:
+        dimension: name of its parameter.
+        importance: drop of the forest's R2 where its values are exchanged among the trials.
+        low, high: its 95 % bootstrap interval over trials.
+        trials: in which the dimension was used.
+    """
+
+    dimension: str
+    importance: float
+    low: float
+    high: float
+    trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatteredContent:
+    """What mattered in a search.
+
+    Args:
+        importance: the most important dimension first; empty where it is not given.
+        why_not: why it is not given, in a sentence; empty where it is.
+        skill: R2 of the forest on trials that it has not seen; null where there is none.
+        trials: complete ones that the forest learned from.
+        next_ranges: ranges to try next as lines of an experiment file; empty for none.
+    """
+
+    importance: tuple[ImportanceContent, ...]
+    why_not: str
+    skill: float | None
+    trials: int
+    next_ranges: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunContent(RunSummary):
     """A run in numbers, without rounding; what is unknown, or is not finite, is null.
 
@@ -151,6 +189,7 @@ class RunContent(RunSummary):
         comparison: every variant over its seeds; empty for a run that is no comparison.
         cost: of the run, and what stopping trials early saved; null while no epoch is recorded.
         utilisation: of the nodes; null where no epoch has a time.
+        mattered: what mattered in the search; null for a run that is no search.
     """
 
     selection: SelectionRecord | None
@@ -160,6 +199,7 @@ class RunContent(RunSummary):
     comparison: tuple[VariantContent, ...]
     cost: Cost | None
     utilisation: UseContent | None
+    mattered: MatteredContent | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -434,6 +474,30 @@ def _run_content(run: RunData) -> RunContent:
         utilisation=None
         if use is None
         else UseContent(**{field.name: getattr(use, field.name) for field in fields(UseContent)}),
+        mattered=_mattered_content(run),
+    )
+
+
+def _mattered_content(run: RunData) -> MatteredContent | None:
+    found = what_mattered(run)
+    if found is None:
+        return None
+    importance = found.importance
+    return MatteredContent(
+        importance=tuple(
+            ImportanceContent(
+                dimension=row.dimension.name,
+                importance=row.importance.value,
+                low=row.importance.low,
+                high=row.importance.high,
+                trials=row.used,
+            )
+            for row in (() if importance is None else importance.rows)
+        ),
+        why_not=found.why_not,
+        skill=None if importance is None else importance.skill.value,
+        trials=0 if importance is None else importance.trials,
+        next_ranges=found.next_ranges,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.collect import RunData, TrialData
+from reports.collect import RunData, TrialData, once
 from reports.compute.dimensions import Dimension, Place, searched_dimensions
 from reports.compute.edges import Edge, find_edges, next_ranges
 from reports.compute.importance import Importance, measure_importance
@@ -76,6 +76,7 @@ class Mattered:
         return tuple(trial for trial in self.trials if trial.rank is not None)
 
 
+@once
 def what_mattered(run: RunData) -> Mattered | None:
     """Tell what mattered in a search.
 
