@@ -139,6 +139,13 @@ class RunData:
     problems: tuple[str, ...] = ()
     computed: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    @property
+    def found_selection(self) -> SelectionRecord | None:
+        """The selection, where its trial is in the run folder; else its numbers are of no row."""
+        if self.selection is None or self.find_trial(self.selection.trial) is None:
+            return None
+        return self.selection
+
     def find_trial(self, name: str) -> TrialData | None:
         """The trial of that name, or None."""
         return next((trial for trial in self.trials if trial.name == name), None)

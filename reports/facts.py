@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from reports.compute.accuracy import Interval
 from reports.compute.comparison import VariantRow, highest_first
 from reports.compute.summary import RunSummary
-from reports.formatting import MISSING, duration, percent, relative, sentence, whole
+from reports.formatting import MISSING, duration, percent, relative, sentence, shorten, whole
 from reports.objectives import PEEKING_OBJECTIVE
 
 UNMEASURABLE = "not measurable:"
+LONGEST, LONGEST_NOTE = 20, 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +51,17 @@ def _of_comparison(rows: Sequence[VariantRow]) -> tuple[Fact, ...]:
         title = f"Relative accuracy, test, mean of {chosen.relative.count} seeds"
         return (
             Fact(title=title, value=relative(chosen.relative.mean), note=note),
-            Fact(title="Configuration", value=chosen.variant, note=chosen.words),
+            Fact(
+                title="Configuration",
+                value=shorten(chosen.variant, LONGEST),
+                note=shorten(chosen.words, LONGEST_NOTE),
+            ),
         )
     measured = highest_first(rows)
     if not measured:
         return (Fact(title="Relative accuracy, test", value=MISSING, missing=True),)
     return tuple(
-        Fact(title=title, value=row.relative.words(" %"), note=row.variant)
+        Fact(title=title, value=row.relative.words(" %"), note=shorten(row.variant))
         for title, row in (
             ("Highest mean relative accuracy, test", measured[0]),
             ("Lowest", measured[-1]),

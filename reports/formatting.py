@@ -134,7 +134,7 @@ def inline(value: object) -> str:
 def moment(time: str) -> str:
     """Write a time of the records, UTC in ISO 8601, to the minute; other text as it is."""
     date, separator, clock = time.partition("T")
-    return f"{date} {clock[:5]}{SPACE}UTC" if separator else time
+    return shorten(f"{date} {clock[:5]}{SPACE}UTC" if separator else time)
 
 
 def shorten(text: str, longest: int = 60) -> str:

@@ -8,9 +8,13 @@ from pydantic import ValidationError
 
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records._patience import is_gone, patiently, storage_error
-from dfkd_tune.records._record import Record
+from dfkd_tune.records._record import SCHEMA_VERSION, Record
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class _Versioned(Record):
+    schema_version: int = SCHEMA_VERSION
 
 
 def read_record(path: Path, kind: type[AnyRecord], within: Path | None = None) -> AnyRecord:
@@ -22,19 +26,42 @@ def read_record(path: Path, kind: type[AnyRecord], within: Path | None = None) -
         within: the run folder, where one that has gone is to be waited for.
 
     Raises:
-        RunFolderError: if the file is missing or does not hold such a record.
+        RunFolderError: if the file is missing, does not hold such a record, or is of a newer
+            version.
         StorageGoneError: if the run folder has gone for minutes.
     """
     try:
-        return kind.model_validate_json(read_content(path, within))
+        content = read_content(path, within)
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing; is this a run folder?") from error
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        record = kind.model_validate_json(content)
     except ValidationError as error:
+        _refuse_newer(path, _version(content))
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise RunFolderError(f"{path} is damaged: {where}: {first['msg']}") from error
+    _refuse_newer(path, getattr(record, "schema_version", SCHEMA_VERSION))
+    return record
+
+
+def _version(content: bytes) -> int:
+    """The version of a record, whatever else it holds."""
+    try:
+        return _Versioned.model_validate_json(content).schema_version
+    except ValidationError:
+        return SCHEMA_VERSION
+
+
+def _refuse_newer(path: Path, version: int) -> None:
+    """Say so where a record means what this version does not know."""
+    if version > SCHEMA_VERSION:
+        raise RunFolderError(
+            f"{path} was written by a newer dfkd-tune (records version {version}, this one reads "
+            f"{SCHEMA_VERSION}); upgrade dfkd-tune"
+        )
 
 
 def read_lines(

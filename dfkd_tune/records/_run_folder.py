@@ -10,7 +10,6 @@ from dfkd_tune.records._patience import wait_for
 from dfkd_tune.records._pool import PoolRecord
 from dfkd_tune.records._population import ComparisonRecord
 from dfkd_tune.records._reading import read_content, read_lines, read_record
-from dfkd_tune.records._record import SCHEMA_VERSION, Record
 from dfkd_tune.records._run import RunRecord, SessionRecord
 from dfkd_tune.records._selected_images import SelectedImagesRecord
 from dfkd_tune.records._selection import SelectionRecord
@@ -18,15 +17,6 @@ from dfkd_tune.records._teacher import TeacherCard
 from dfkd_tune.records._trial_folder import TrialFolder
 from dfkd_tune.records._writing import TRIALS
 from dfkd_tune.records._yardsticks import YardsticksRecord
-
-
-class _Versioned(Record):
-    schema_version: int = SCHEMA_VERSION
-
-
-def _schema_version(path: Path) -> int:
-    """The version of a record, whatever else it holds."""
-    return read_record(path, _Versioned).schema_version
 
 
 class RunFolder:
@@ -75,12 +65,6 @@ class RunFolder:
             raise RunFolderError(
                 f"{path} is not a run folder (no run.json){hint}; "
                 f"give a folder that `dfkd-tune sweep` or `dfkd-tune distill` wrote"
-            )
-        version = _schema_version(folder.run_file)
-        if version > SCHEMA_VERSION:
-            raise RunFolderError(
-                f"{path} was written by a newer dfkd-tune (records version {version}, "
-                f"this one reads {SCHEMA_VERSION}); upgrade dfkd-tune"
             )
         folder.run()
         return folder

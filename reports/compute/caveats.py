@@ -4,7 +4,7 @@ from dfkd_tune.records import AuditCard
 from reports.collect import RunData
 from reports.compute.leaderboard import LAST_EVALUATIONS, weighed_cost
 from reports.configuration import look_up
-from reports.formatting import percent, plural, whole
+from reports.formatting import percent, plural, shorten, whole
 from reports.objectives import (
     DATA_FREE_OBJECTIVE,
     LABEL_OBJECTIVE,
@@ -18,6 +18,7 @@ from reports.objectives import (
 )
 
 SHOWN_DIGITS = 12
+LONGEST_RULE = 400
 
 
 def caveats(run: RunData) -> tuple[str, ...]:
@@ -44,7 +45,8 @@ def caveats(run: RunData) -> tuple[str, ...]:
 
 def _choice(run: RunData) -> str:
     if run.selection is not None:
-        return f"The trial was selected by this rule: {run.selection.rule.rstrip('.')}."
+        rule = shorten(run.selection.rule.rstrip("."), LONGEST_RULE)
+        return f"The trial was selected by this rule: {rule}."
     return "No trial is selected yet." if run.run.kind == "sweep" else ""
 
 

@@ -223,7 +223,7 @@ def _parts(anchor: str, run: RunData) -> Iterable[_Part]:
             anchor, run, method_name(run) or "unknown", trials, chosen.seeds if chosen else 0
         )
     elif run.run.kind != "comparison":
-        summary, selection, trial = summarise_run(run), run.selection, shown_trial(run)
+        summary, selection, trial = summarise_run(run), run.found_selection, shown_trial(run)
         yield _Part(
             anchor=anchor,
             run=run,

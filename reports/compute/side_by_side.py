@@ -220,7 +220,7 @@ def _teacher(run: RunData) -> str:
 
 
 def _difference(first: RunData, run: RunData) -> Difference:
-    tests = [each.selection.test if each.selection else None for each in (first, run)]
+    tests = [each.found_selection.test if each.found_selection else None for each in (first, run)]
     found = None
     if tests[0] is not None and tests[1] is not None:
         found = difference_interval(tests[0], tests[1])

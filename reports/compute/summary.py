@@ -129,9 +129,9 @@ def summarise_run(run: RunData) -> RunSummary:
     planned = max(planned_trials(run) or 0, len(run.trials))
     chosen = next((row for row in rows if row.selected), None)
     best = chosen or next((row for row in rows if row.rank == 1), None)
-    test = run.selection.test if run.selection else None
+    test = run.found_selection.test if run.found_selection else None
     ratio = relative_accuracy_interval(test) if test else None
-    held_out = run.selection.held_out if run.selection else None
+    held_out = run.found_selection.held_out if run.found_selection else None
     words = objective_words(run)
     return RunSummary(
         name=run.run.name,

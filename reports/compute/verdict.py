@@ -135,6 +135,8 @@ def _without_selection(run: RunData, best: LeaderboardRow) -> str:
         "unlabelled": "the unlabelled images kept apart are untouched",
         "none": "no real image was there to measure accuracy by",
     }[data_kind(run)]
+    if run.selection is not None:
+        end = f"the selected trial, {shorten(run.selection.trial)}, is not in the run folder"
     return (
         f"The student of {describe_student(best)} has {percent(best.last_value)} "
         f"{objective_words(run).explained}{against}{among}; one seed, and {end}."
@@ -151,7 +153,8 @@ def _comparison(rows: tuple[VariantRow, ...]) -> str:
     low, high = measured[-1], measured[0]
     return (
         f"{what}: mean relative accuracy on the test split from {low.relative.words(' %')} "
-        f"({low.variant}) to {high.relative.words(' %')} ({high.variant}); nothing is chosen."
+        f"({shorten(low.variant)}) to {high.relative.words(' %')} ({shorten(high.variant)}); "
+        "nothing is chosen."
     )
 
 
@@ -163,7 +166,7 @@ def _confirmation(run: RunData, rows: tuple[VariantRow, ...], source: str) -> st
     if chosen is None:
         done = sum(row.complete for row in rows)
         return f"{what}: {plural(done, 'distillation')} complete, not all of any configuration yet."
-    by = f"that of {chosen.variant} has the highest mean {objective_words(run).value}"
+    by = f"that of {shorten(chosen.variant)} has the highest mean {objective_words(run).value}"
     within = chosen.relative.interval()
     if within is None:
         return f"{what}: {by}, {chosen.last.words(' %')}."

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from reports.compute.comparison import VariantRow
 from reports.figures.base import Figure, empty_figure, plain, rounded
+from reports.formatting import shorten
 
 
 def comparison_figure(rows: Sequence[VariantRow]) -> Figure:
@@ -50,7 +51,11 @@ def comparison_figure(rows: Sequence[VariantRow]) -> Figure:
         autorange="reversed",
     )
     best = max(shown, key=lambda pair: pair[1].mean, default=None)
-    told = f"{best[0].variant} is highest with {best[1].words(' %')}" if best else "none ended yet"
+    told = (
+        f"{shorten(best[0].variant)} is highest with {best[1].words(' %')}"
+        if best
+        else "none ended yet"
+    )
     return Figure(
         name="comparison",
         figure=figure,

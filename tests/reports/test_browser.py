@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from long_strings import lengthen
 from pypdf import PdfReader
 
 from dfkd_tune.records import TestOutcome
@@ -238,6 +239,16 @@ def test_dark_theme_reaches_page_and_figures(browser: Any, page: Path) -> None:
 def test_page_fits_its_width(browser: Any, page: Path, width: int) -> None:
     show(browser, page, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_page_of_long_strings_fits(browser: Any, realistic: Any, links: bool) -> None:
+    lengthen(realistic.path, links=links)
+    show(browser, write_report([realistic.path]).html, 390)
+    width = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(width) <= 390
+    browser.execute_script("for (const e of document.querySelectorAll('details')) e.open = true")
+    assert browser.execute_script(width) <= 390
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dfkd_tune.errors import RunFolderError, UsageError
 from dfkd_tune.records import ErrorRecord, RunFolder
 from reports import collect_run, summarise, write_report
 from reports.collect import is_locked
+from reports.compute.training import learning_curves
 
 Maker = Any
 
@@ -142,12 +144,17 @@ def test_one_trial_with_an_empty_metrics_file(make_run: Maker, spec: Any) -> Non
     assert "No trial has been evaluated yet." in page(run)
 
 
-def test_truncated_last_line(make_run: Maker, spec: Any) -> None:
+@pytest.mark.parametrize("cut", [1, 40, 300])
+def test_truncated_last_line(make_run: Maker, spec: Any, cut: int) -> None:
+    """Without its newline alone a record is whole."""
     run = make_run([spec(values=(0.2, 0.3))])
-    metrics = run.trial_folder("t0000").metrics_file
-    metrics.write_bytes(metrics.read_bytes()[:-40])
-    assert summarise(run.path).leaderboard[0].last_value == 0.2
-    assert page(run)
+    with run.sessions_file.open("ab") as file:
+        file.write(run.sessions_file.read_bytes().replace(b"a processor", "ein Gerät".encode()))
+    for jsonl in (run.sessions_file, run.trial_folder("t0000").metrics_file):
+        jsonl.write_bytes(jsonl.read_bytes()[:-cut])
+    assert summarise(run.path).leaderboard[0].last_value == (0.3 if cut == 1 else 0.2)
+    assert len(collect_run(run.path).sessions) == (2 if cut == 1 else 1)
+    assert "Unreadable records" not in page(run)
 
 
 @pytest.mark.parametrize("name", ["status.json", "trial.json"])
@@ -159,7 +166,7 @@ def test_damaged_trial_is_reported_unreadable(make_run: Maker, spec: Any, name: 
     assert summary.best is not None
     assert summary.best.trial == "t0000"
     html = page(run)
-    assert "Damaged records" in html
+    assert "Unreadable records" in html
     assert f"{name} is damaged" in html
 
 
@@ -167,7 +174,72 @@ def test_damaged_trial_is_reported_unreadable(make_run: Maker, spec: Any, name: 
 def test_damaged_run_files_do_not_stop_the_report(realistic: RunFolder, name: str) -> None:
     (realistic.path / name).write_text("[")
     assert len(collect_run(realistic.path).problems) == 1
-    assert "Damaged records" in page(realistic)
+    assert "Unreadable records" in page(realistic)
+
+
+NEWER = [
+    *("trials/t0004/trial.json", "selection.json", "teacher/card.json", "selected/images.json"),
+    *("pool.json", "yardsticks.json", "audit/card.json"),
+]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("name", NEWER)
+def test_a_record_of_a_newer_version_is_named_and_not_read(
+    realistic: RunFolder, name: str, known: bool
+) -> None:
+    """Whether its fields look as this version knows them or not."""
+    file = realistic.path / name
+    file.parent.mkdir(exist_ok=True)
+    record = json.loads(file.read_text()) if known and file.exists() else {"of": "another shape"}
+    file.write_text(json.dumps({**record, "schema_version": 2}))
+    summary = summarise(realistic.path)
+    assert summary.counts["unreadable"] == (name == NEWER[0])
+    assert summary.selected is (name != "selection.json")
+    html = page(realistic)
+    assert "Unreadable records" in html
+    assert f"{file} was written by a newer dfkd-tune (records version 2, this one reads 1)" in html
+
+
+def test_a_run_of_a_newer_version_is_one_clear_line(realistic: RunFolder) -> None:
+    record = json.loads(realistic.run_file.read_text())
+    realistic.run_file.write_text(json.dumps({**record, "schema_version": 2}))
+    for function in (summarise, lambda path: write_report([path])):
+        with pytest.raises(RunFolderError, match=r"newer dfkd-tune .* upgrade dfkd-tune$"):
+            function(realistic.path)
+
+
+def test_a_state_of_a_newer_version_is_unreadable(make_run: Maker, spec: Any) -> None:
+    run = make_run([spec(values=(0.5,)), spec(values=(0.7,))])
+    status = run.trial_folder("t0001").status_file
+    status.write_text(status.read_text().replace('"complete"', '"paused"'))
+    assert summarise(run.path).counts["unreadable"] == 1
+    assert f"{status} is damaged: state: " in page(run)
+
+
+def test_complete_trials_of_several_budgets(make_run: Maker, spec: Any) -> None:
+    """They are ranked together, each by its own last value, and the page warns of it."""
+    run = make_run(
+        [
+            spec(values=(0.2, 0.4, 0.6), total_epochs=3),
+            spec(values=(0.1, 0.3, 0.4, 0.5, 0.65), total_epochs=5),
+            spec(values=(0.5, 0.55), total_epochs=2, steps_per_epoch=600),
+            spec(values=(0.3, 0.35), total_epochs=4, state="stopped"),
+        ]
+    )
+    summary = summarise(run.path)
+    assert summary.budgets.student_steps_per_trial == (150, 200, 250, 1200)
+    assert summary.budgets.student_steps == 150 + 250 + 1200 + 100
+    assert [row.trial for row in summary.leaderboard] == ["t0001", "t0000", "t0002", "t0003"]
+    assert [curve.milestones for curve in learning_curves(collect_run(run.path))] == [
+        (None, 0.2, 0.4, 0.6),
+        (0.1, 0.3, 0.4, 0.65),
+        (None, 0.5, 0.5, 0.55),
+        (0.3, 0.35, None, None),
+    ]
+    assert "different budgets, from 150 to 1,200 student steps; complete trials are ranked" in page(
+        run
+    )
 
 
 def test_foreign_image_files_do_not_stop_the_report(make_run: Maker, spec: Any) -> None:
@@ -184,7 +256,12 @@ def test_selection_of_a_trial_that_is_gone(make_run: Maker, spec: Any, make_sele
     run = make_run([spec(values=(0.5,))], selection=make_selection("t0042"))
     summary = summarise(run.path)
     assert not summary.selected
-    assert page(run)
+    # What was measured is of another student than the best that is left.
+    assert (summary.relative_accuracy, summary.student_test_accuracy) == (None, None)
+    assert summary.verdict.endswith(
+        "one seed, and the selected trial, t0042, is not in the run folder."
+    )
+    assert "93.9" not in re.sub(r"<script.*?</script>", "", page(run), flags=re.S)
 
 
 def test_single_distillation(make_run: Maker, spec: Any) -> None:
