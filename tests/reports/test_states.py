@@ -199,6 +199,8 @@ def test_a_record_of_a_newer_version_is_named_and_not_read(
     html = page(realistic)
     assert "Unreadable records" in html
     assert f"{file} was written by a newer dfkd-tune (records version 2, this one reads 1)" in html
+    # The selection still tells the accuracy of the teacher whose card cannot be read.
+    assert ('<td>unknown <span class="soft">98.0' in html) is (name == "teacher/card.json")
 
 
 def test_a_run_of_a_newer_version_is_one_clear_line(realistic: RunFolder) -> None:

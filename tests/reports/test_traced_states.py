@@ -3,19 +3,21 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from page_figures import read_figures, trace_figures
 from page_text import read_page
 from traced import trace_mattered, trace_run
 from traced_figures import FIGURES
 from traced_page import Files, Page
-from traced_search import trace_choice
+from traced_search import trace_choice, trace_trade_off
 
 from dfkd_tune.records import (
     ClassResults,
     Confusion,
     ErrorRecord,
     Parent,
+    PoolRecord,
     RestoreRecord,
     RunFolder,
     write_record,
@@ -73,6 +75,49 @@ def test_every_number_of_a_run_that_leaves_labels_alone_is_traced(
     make_kind: Maker, objective: str
 ) -> None:
     trace_all(make_kind(objective, "labelled"), choice=trace_choice)
+
+
+@pytest.mark.parametrize("by", ["synthetic_agreement", "pool_agreement"])
+@pytest.mark.parametrize("data", ["labelled", "none"])
+def test_every_number_of_a_choice_by_one_another_s_images_is_traced(
+    make_run: Maker, spec: Any, make_selection: Any, data: str, by: str
+) -> None:
+    """The choice is not by the search objective; two trials are equal in it, two in cost."""
+    random = np.random.default_rng(8)
+    ends = (0.9, 0.8, 0.8, 0.7, 0.6)
+    sizes = (40_000, 20_000, 20_000, 90_000, 10_000)
+    specs = [
+        spec(values=(0.2, 0.3, end), beside=(0.1, 0.3, 0.9 * end), size=size, total_epochs=3)
+        for end, size in zip(ends, sizes, strict=True)
+    ]
+    names = [f"t{place:04d}" for place in range(len(ends))]
+    among = (len(ends), len(ends))
+    pool = PoolRecord(
+        trials=names,
+        students=["a" * 64] * len(ends),
+        images=[80] * len(ends),
+        class_entropy=random.uniform(1.5, 2.2, len(ends)).tolist(),
+        agreement=random.uniform(0.4, 0.95, among).tolist(),
+        kl=random.uniform(0.1, 0.9, among).tolist(),
+        ensemble=random.uniform(0.6, 0.95, among).tolist(),
+        seconds=3.0,
+        time="2025-03-04T10:00:00+00:00",
+    )
+    scores = pool.scores(pool.agreement)
+    if by == "synthetic_agreement":
+        scores = {name: (scores[name] + end) / 2 for name, end in zip(names, ends, strict=True)}
+    best = max(names, key=lambda name: scores[name])
+    selection = make_selection(
+        best, objective="data_free", candidates=len(ends), **{by: scores[best]}
+    )
+    if data == "none":
+        selection = selection.model_copy(
+            update={"test": None, "teacher_validation_accuracy": None, "test_evaluations": 0}
+        )
+    run = make_run(specs, planned=len(ends), objective="data_free", data=data, selection=selection)
+    write_record(run.pool_file, pool)
+    more = {"trade_off": trace_trade_off}
+    trace_all(run, **more, **({"choice": trace_choice} if data == "labelled" else {}))
 
 
 @pytest.mark.parametrize(

@@ -239,3 +239,13 @@ def test_the_terminal_shows_the_set_of_a_weighed_search(
     assert [point["trial"] for point in found["pareto_set"]] == ["t0000", "t0002", "t0001"]
     other = summary_json(summarise(plain.path))
     assert (other["against"], other["pareto_set"]) == (None, None)
+
+
+@pytest.mark.parametrize(("selected", "highest"), [("t0001", True), ("t0002", False)])
+def test_the_selected_trial_is_called_the_highest_only_where_it_is(
+    make_run: Maker, spec: Any, make_selection: Any, selected: str, highest: bool
+) -> None:
+    specs = [spec(values=(v - 0.1, v), size=size) for v, size in PAIRS]
+    folder = make_run(specs, against="parameters", selection=make_selection(selected))
+    html = write_report([folder.path]).html.read_text(encoding="utf-8")
+    assert ("The selected trial is the one with the highest value." in html) is highest

@@ -44,7 +44,8 @@ from traced_within import (
 
 def trace_verdict(page: Page, files: Files, section: Element) -> None:
     status, sentence, meta = parts(section, "p")
-    page.text(status, f"{files.finished} {files.planned}", files.run["message"])
+    message = files.run["message"] if files.run["state"] in ("interrupted", "failed") else ""
+    page.text(status, f"{files.finished} {files.planned}", message)
     page.text(sentence, *_sentence(files))
     page.text(
         meta,
@@ -75,14 +76,16 @@ def _sentence(files: Files) -> list[Expected]:
     if selection["test"]:
         test = selection["test"]
         ends, both = bootstrap(test), _both(test)
-        among = f"{test['images']} {selection['candidates']}"
+        among = f"{test['images']:,} {selection['candidates']}"
         return [named, f"{ratio(test):.1f}", *ends, *both, among]
     if selection["held_out"]:
         held_out = selection["held_out"]
         agreement = percent(held_out["same"] / held_out["images"])
         among = str(selection["candidates"])
         return [named, agreement, str(held_out["images"]), *wilson(held_out), among]
-    return [named, value, str(selection["candidates"])]
+    chosen_by = (selection.get(key) for key in ("synthetic_agreement", "pool_agreement"))
+    decisive = next((by for by in chosen_by if by is not None), best.values[-1])
+    return [named, percent(decisive), str(selection["candidates"])]
 
 
 def _quality(files: Files) -> list[list[Expected]]:
@@ -240,8 +243,8 @@ def _trace_trial(page: Page, files: Files, row: Element, trial: Trial, rank: str
         epochs,
         f"{steps:,} / {total:,}",
         f"{trial.seconds:,.1f}" if trial.epochs else "none",
-        "none" if memory is None else f"{memory:.0f} MiB",
-        " ".join(f"{key} {value:.4g}" for key, value in searched[:3]) or "none",
+        _memory(memory),
+        " ".join(f"{key} {_setting(value)}" for key, value in searched[:3]) or "none",
     ]
     cells = [e for e in row.within if isinstance(e, Element)]
     page.claimed |= set(cells)
@@ -259,7 +262,17 @@ def _trace_trial(page: Page, files: Files, row: Element, trial: Trial, rank: str
             searched, parts(row, "dt"), parts(row, "dd"), strict=True
         ):
             page.text(name, key)
-            page.text(shown, f"{value:.4g}")
+            page.text(shown, _setting(value))
+
+
+def _memory(mebibytes: float | None) -> str:
+    if mebibytes is None:
+        return "none"
+    return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def trace_curves(page: Page, files: Files, section: Element) -> None:

@@ -13,7 +13,17 @@ from typing import Any
 from page_figures import Drawn, Expected, Tracer, columns, written
 from traced_figures_within import balance, classes, entropy, losses, time, utilisation, watch
 from traced_page import FINAL, Files, Near, Trial, percent, ratio, spread
-from traced_search import DECIDING, OWN, POOLED, best_so_far, random_search, scores_without_labels
+from traced_search import (
+    OWN,
+    against,
+    best_so_far,
+    cost,
+    cost_words,
+    deciding,
+    random_search,
+    scores_without_labels,
+    values_of_choice,
+)
 
 ENDED_EARLY = ("stopped, diverged, collapsed or failed", ("stopped", *FINAL[2:]))
 BEST_CURVES, OTHER_CURVES, CURVE_POINTS = 50, 100, 60
@@ -128,23 +138,17 @@ def _paths(searches: dict[str, Files]) -> Expected:
 
 
 def trade_off(files: Files, drawn: Drawn) -> Expected:
-    against = files.experiment["search"].get("against") or "parameters"
-    whole = 1.0
+    whole, values = 1.0, values_of_choice(files)
     if files.labels:
         score = files.teacher["scores"]["validation"]
         whole = score["correct"] / score["images"]
-
-    def cost(trial: Trial) -> float:
-        key = {"latency": "latency_ms"}.get(against, against)
-        return float(trial.record["student_size"][key])
-
-    trials = sorted(files.ranked, key=lambda trial: (cost(trial), trial.name))
+    trials = sorted(files.ranked, key=lambda trial: (cost(files, trial), trial.name))
     best, rest, highest = [], [], 0.0
-    for _, equal in groupby(trials, cost):
+    for _, equal in groupby(trials, lambda trial: cost(files, trial)):
         # Of those that cost the same, the best; and it only if none that costs less is as good.
         group = list(equal)
-        value = max(trial.values[-1] for trial in group)
-        ahead = [t for t in group if t.values[-1] == value > highest]
+        value = max(values[trial.name] for trial in group)
+        ahead = [t for t in group if values[t.name] == value > highest]
         best += ahead
         rest += [trial for trial in group if trial not in ahead]
         highest = max(value, highest)
@@ -152,18 +156,19 @@ def trade_off(files: Files, drawn: Drawn) -> Expected:
         rest = _by_chance(rest, [text.split(",")[0] for text in drawn.trace("surpassed")["text"]])
 
     def row(trial: Trial) -> tuple[float, float, str]:
-        height = 100 * trial.values[-1] / whole
-        what = f"{cost(trial):.3g} ms" if against == "latency" else f"{cost(trial):,.0f} parameters"
-        return cost(trial), height, f"{trial.name}, {trial.student}<br>{height:.1f} % at {what}"
+        height = 100 * values[trial.name] / whole
+        unit = "" if against(files) == "latency" else " parameters"
+        what = f"{height:.1f} % at {cost_words(files, trial)}{unit}"
+        return cost(files, trial), height, f"{trial.name}, {trial.student}<br>{what}"
 
     stepped = [row(trial) for trial in best]
-    low, high = cost(trials[0]), cost(trials[-1])
-    if high > cost(best[-1]):
+    low, high = cost(files, trials[0]), cost(files, trials[-1])
+    if high > cost(files, best[-1]):
         stepped.append((high, *stepped[-1][1:]))
     traces = {
         "surpassed": [row(trial) for trial in rest],
         "Pareto set": stepped,
-        "selected": [row(trial) for trial in trials if trial is files.best],
+        "selected": [row(t) for t in trials if t.name == files.selection.get("trial")],
     }
     layout = {}
     if high >= 5 * low:
@@ -182,7 +187,7 @@ def _by_chance(trials: list[Trial], names: list[str]) -> list[Trial]:
 def choice(files: Files, drawn: Drawn) -> Expected:
     scores = scores_without_labels(files)
     accuracies = {t.name: t.epochs[-1]["validation"]["accuracy"] for t in files.ranked}
-    main, trials = DECIDING.get(files.objective, POOLED), files.ranked
+    main, trials = deciding(files), files.ranked
     if len(trials) > MARKS:
         trials = _by_chance(trials, [t.split("<br>")[0] for t in drawn.trace(main)["text"]])
     traces = {}

@@ -101,7 +101,7 @@ class Files:
         self.dimensions = self.experiment.get("dimensions", [])
         self.trials = [self._trial(each) for each in sorted((folder / "trials").iterdir())]
         complete = [t for t in self.trials if t.state == "complete" and t.values]
-        self.ranked = sorted(complete, key=lambda t: (-t.values[-1], t.name))
+        self.ranked = sorted(complete, key=self._rank)
 
     def json(self, name: str) -> dict[str, Any]:
         file = self.path / name
@@ -119,6 +119,15 @@ class Files:
             status=json.loads((folder / "status.json").read_text()),
             epochs=[newest[epoch] for epoch in sorted(newest)],
         )
+
+    def _rank(self, trial: Trial) -> tuple[float, float, float, int, str]:
+        """Of equals the cheaper, the one that agrees more, the smaller, the earlier one."""
+        against, size = self.experiment["search"].get("against"), trial.record["student_size"]
+        cost = size["latency_ms"] if against == "latency" else size.get(against or "", 0)
+        score = "audit_agreement" if self.objective == "data_free" else "agreement"
+        last = [epoch for epoch in trial.epochs if epoch["value"] is not None][-1]
+        agreement = last["validation"].get(score, 0)
+        return -trial.values[-1], cost, -agreement, size["parameters"], trial.name
 
     @property
     def finished(self) -> int:

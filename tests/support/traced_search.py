@@ -28,8 +28,7 @@ POOLED = "agreement on the other trials' images"
 AUDITED = "agreement on the audit set"
 OWN = "agreement on the trial's own images"
 REAL = "agreement on real images, without their labels"
-DECIDING = {"data_free": AUDITED, "unlabelled_real": REAL}
-"""By what a search without labels has chosen."""
+SYNTHETIC = "agreement, mean of the audit set and the other trials' images"
 
 
 def trace_baseline(page: Page, files: Files, section: Element) -> None:
@@ -85,40 +84,74 @@ def best_so_far(files: Files) -> list[tuple[str, int, float]]:
 
 
 def trace_trade_off(page: Page, files: Files, section: Element) -> None:
-    assert files.experiment["search"]["against"] == "latency"
-    teacher = files.teacher["scores"]["validation"]["accuracy"]
-    chosen = files.best
-
-    def cost(trial: Trial) -> float:
-        return float(trial.record["student_size"]["latency_ms"])
+    teacher = files.teacher["scores"]["validation"]["accuracy"] if files.labels else 1.0
+    values = values_of_choice(files)
+    chosen = files.best if files.selection else None
 
     def surpassed(trial: Trial) -> bool:
-        mine = (-trial.values[-1], cost(trial))
-        others = ((-t.values[-1], cost(t)) for t in files.ranked if t is not trial)
+        mine = (-values[trial.name], cost(files, trial))
+        others = ((-values[t.name], cost(files, t)) for t in files.ranked if t is not trial)
         return any(a <= mine[0] and b <= mine[1] and (a, b) != mine for a, b in others)
 
-    ordered = sorted(files.ranked, key=cost)
+    ordered = sorted(files.ranked, key=lambda trial: (cost(files, trial), trial.name))
     best = [trial for trial in ordered if not surpassed(trial)]
     rest = [trial for trial in ordered if surpassed(trial)]
-    ends = [f"{100 * t.values[-1] / teacher:.1f} {cost(t):.3g}" for t in (best[0], best[-1])]
-    page.text(parts(section, "figcaption")[0], f"{len(best)} {len(ordered)} {ends[0]} {ends[1]}")
-    page.text(parts(section, "summary")[0], str(len(rest)))
-    for table, trials in zip(parts(section, "table"), (best, rest), strict=True):
+    ends = [
+        f"{100 * values[t.name] / teacher:.1f} {cost_words(files, t)}"
+        for t in ([best[0], best[-1]] if len(best) > 1 else best)
+    ]
+    page.text(parts(section, "figcaption")[0], f"{len(best)} {len(ordered)}", *ends)
+    for summary in parts(section, "summary"):
+        page.text(summary, str(len(rest)))
+    groups = [trials for trials in (best, rest) if trials]
+    for table, trials in zip(parts(section, "table"), groups, strict=True):
         page.rows(
             table,
             *(
                 (
                     t.name + (" selected" if t is chosen else ""),
                     t.student,
-                    f"{cost(t):.3g} ms",
-                    f"{cost(t) / cost(chosen):.2f}",
-                    percent(t.values[-1]),
-                    percent(t.values[-1] / teacher),
-                    f"{100 * (t.values[-1] - chosen.values[-1]):+.1f}",
+                    cost_words(files, t),
+                    *([f"{cost(files, t) / cost(files, chosen):.2f}"] if chosen else []),
+                    percent(values[t.name]),
+                    *([percent(values[t.name] / teacher)] if files.labels else []),
+                    *([f"{100 * (values[t.name] - values[chosen.name]):+.1f}"] if chosen else []),
                 )
                 for t in trials
             ),
         )
+
+
+def against(files: Files) -> str:
+    return str(files.experiment["search"].get("against") or "parameters")
+
+
+def cost(files: Files, trial: Trial) -> float:
+    key = {"latency": "latency_ms"}.get(against(files), against(files))
+    return float(trial.record["student_size"][key])
+
+
+def cost_words(files: Files, trial: Trial) -> str:
+    value = cost(files, trial)
+    return f"{value:.3g} ms" if against(files) == "latency" else f"{value:,.0f}"
+
+
+def deciding(files: Files) -> str:
+    """The score without labels by which a run has chosen, or could have."""
+    if files.objective == "unlabelled_real":
+        return REAL
+    if files.objective == "data_free" and files.selection.get("synthetic_agreement") is not None:
+        return SYNTHETIC
+    if files.objective == "data_free" and files.selection.get("pool_agreement") is None:
+        return AUDITED
+    return POOLED
+
+
+def values_of_choice(files: Files) -> dict[str, float]:
+    """By what the last choice among complete trials was made."""
+    if files.objective == "data_free" and deciding(files) != AUDITED:
+        return scores_without_labels(files)[deciding(files)]
+    return {trial.name: trial.values[-1] for trial in files.ranked}
 
 
 def trace_choice(page: Page, files: Files, section: Element) -> None:
@@ -142,7 +175,7 @@ def trace_choice(page: Page, files: Files, section: Element) -> None:
     page.text(last, percent(max(accuracies)))
     scores = scores_without_labels(files)
     lists = {key: [of[trial.name] for trial in trials] for key, of in scores.items()}
-    drawn = [lists[DECIDING.get(files.objective, POOLED)], lists[OWN]]
+    drawn = [lists[deciding(files)], lists[OWN]]
     rhos = [f"{_rho(each, accuracies):.2f}" for each in drawn if len(set(each)) > 1]
     page.text(parts(section, "figcaption")[0], f"{len(trials)}", *rhos)
     judged, everyone = parts(section, "table")
@@ -176,11 +209,14 @@ def scores_without_labels(files: Files) -> dict[str, dict[str, float]]:
         return {name: value for name, value in found.items() if value is not None}
 
     found: dict[str, dict[str, float]] = {}
+    audited = recorded("audit_agreement")
     if files.pool:
-        found[POOLED] = pooled(files, "agreement")
+        others = pooled(files, "agreement")
+        found[SYNTHETIC] = {n: (others[n] + audited[n]) / 2 for n in others if n in audited}
+        found[POOLED] = others
         found["KL on the other trials' images, negated"] = _negated(pooled(files, "kl"))
         found["agreement with the other students on these images"] = pooled(files, "ensemble")
-    found[AUDITED] = recorded("audit_agreement")
+    found[AUDITED] = audited
     found["KL on the audit set, negated"] = _negated(recorded("audit_kl"))
     found[OWN] = {name: epoch["kept_agreement"] for name, epoch in last.items()}
     found[REAL] = recorded("agreement")

@@ -24,10 +24,14 @@ def trace_losses(page: Page, files: Files, section: Element) -> None:
     page.rows(
         parts(section, "table")[0],
         *(
-            (str(e["epoch"]), *(f"{e['losses'][term]:.4g}" for term in terms))
+            (str(e["epoch"]), *(_number(e["losses"].get(term)) for term in terms))
             for e in (epochs[place] for place in spread(len(epochs)))
         ),
     )
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
 
 
 def trace_not_run(page: Page, files: Files, section: Element) -> None:
@@ -169,20 +173,21 @@ def trace_images(page: Page, files: Files, section: Element) -> None:
         page.text(caption, str(epoch))
         assert numbers(image.attributes["alt"]) == [trial.name, str(epoch)]
     entropy, watch = parts(section, "figcaption")[len(shown) :]
-    ends = " ".join(f"{epochs[place]['class_entropy']:.2f}" for place in (0, -1))
+    known = [e["class_entropy"] for e in epochs if e["class_entropy"] is not None]
+    ends = f"{known[0]:.2f} {known[-1]:.2f}"
     page.text(entropy, f"{trial.name} {ends}")
     signs = sum(bool(epoch["collapse_signs"]) for epoch in epochs)
     page.text(watch, f"{trial.name} {f'{signs} of ' if signs else ''}{len(epochs)}")
     rows = [epochs[place] for place in spread(len(epochs))]
     of_entropy, of_watch = parts(section, "table")
-    page.rows(of_entropy, *((str(e["epoch"]), f"{e['class_entropy']:.4g}") for e in rows))
+    page.rows(of_entropy, *((str(e["epoch"]), _number(e["class_entropy"])) for e in rows))
     page.rows(
         of_watch,
         *(
             (
                 str(e["epoch"]),
-                f"{e['feature_distance']:.4g}",
-                f"{e['kept_agreement']:.4g}",
+                _number(e.get("feature_distance")),
+                _number(e.get("kept_agreement")),
                 ", ".join(e["collapse_signs"]),
             )
             for e in rows
@@ -258,7 +263,9 @@ def trace_time(page: Page, files: Files, section: Element) -> None:
         share = percent(sum(left.values()) / budget)
         page.text(saved, clock(sum(spared)), f"{sum(left.values()):,} {share} {len(stopped)}")
     span, paused, starts = _windows(trained)
-    nodes = {node: _of_node(trained, node) for node in sorted({e["node"] for e in _all(trained)})}
+    nodes = {
+        node: _of_node(trained, node) for node in sorted({e.get("node", "") for e in _all(trained)})
+    }
     slots = {node: _slots(epochs) for node, epochs in nodes.items()}
     used = percent(whole / (sum(slots.values()) * span))
     page.text(busy, used, clock(span), str(sum(slots.values())))
@@ -278,7 +285,7 @@ def trace_time(page: Page, files: Files, section: Element) -> None:
     rows = []
     for node, epochs in nodes.items():
         seconds = sum(e["seconds"]["total"] for e in epochs)
-        names = {trial.name for trial in trained for e in trial.epochs if e["node"] == node}
+        names = {trial.name for trial in trained for e in trial.epochs if e.get("node", "") == node}
         use = percent(seconds / (slots[node] * span))
         name = node or "nodes not recorded"
         rows.append((name, str(slots[node]), str(len(names)), f"{seconds:,.1f}", use))
@@ -293,7 +300,7 @@ def _all(trials: list[Trial]) -> list[dict[str, Any]]:
 
 
 def _of_node(trials: list[Trial], node: str) -> list[dict[str, Any]]:
-    return [epoch for epoch in _all(trials) if epoch["node"] == node]
+    return [epoch for epoch in _all(trials) if epoch.get("node", "") == node]
 
 
 def _seconds_of_student(trial: Trial) -> float:
@@ -318,8 +325,9 @@ def _turn(epoch: dict[str, Any]) -> tuple[float, float]:
 
 
 def _slots(epochs: list[dict[str, Any]]) -> int:
-    """How many epochs ran at once, at most."""
-    turns = [t for e in epochs for t in ((_turn(e)[0], 1), (_turn(e)[1], -1))]
+    """How many epochs ran at once, at most; clocks are not exact to half a second."""
+    bounds = [_turn(epoch) for epoch in epochs]
+    turns = [t for start, end in bounds for t in ((min(start + 0.5, end), 1), (end, -1))]
     return int(np.cumsum([change for _, change in sorted(turns)]).max())
 
 
@@ -355,11 +363,12 @@ def trace_failures(page: Page, files: Files, section: Element) -> None:
     if restored is not None:
         page.rows(
             restored,
-            *(
-                (t.name, f"epoch {r['from_epoch']}", minute(r["time"]), r["note"])
-                for t, r in restores
-            ),
+            *((t.name, _from(r["from_epoch"]), minute(r["time"]), r["note"]) for t, r in restores),
         )
+
+
+def _from(epoch: int) -> str:
+    return f"epoch {epoch}" if epoch else "the start"
 
 
 def trace_reproduce(page: Page, files: Files, section: Element) -> None:
