@@ -104,6 +104,7 @@ def test_an_unknown_name_is_refused_in_one_line() -> None:
     assert "no 'wrn'; there are tiny, wrn-32" in " ".join(run.stderr.replace("│", "").split())
 
 
+@pytest.mark.long
 def test_the_profile_tells_where_an_epoch_goes(tmp_path: Path) -> None:
     output = tmp_path / "profile.json"
     run = subprocess.run(

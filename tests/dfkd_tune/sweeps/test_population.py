@@ -511,6 +511,7 @@ def test_a_stored_checkpoint_is_another_trials_under_its_own_name(tmp_path: Path
     assert not child.readable(2)
 
 
+@pytest.mark.long
 @pytest.mark.sweep
 def test_a_real_sweep_lets_copies_take_places(
     sweep: Any, tiny: dict[str, Any], storage: Path
