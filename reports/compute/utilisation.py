@@ -132,8 +132,16 @@ def utilisation(run: RunData) -> Utilisation | None:
     """
     if shares_unknown(run):
         return None
-    found = [spell for trial in run.trials for spell in _spells(trial)]
-    found += _cohort_spells(run)
+    parts = [
+        (trial, *part) for trial in run.trials if trial.epochs for part in _by_process(trial.epochs)
+    ]
+    found = [
+        _spell(trial, process, stretch)
+        for trial, process, epochs in parts
+        if not process.cohort
+        for stretch in _stretches(epochs)
+    ]
+    found += _cohort_spells(part for part in parts if part[1].cohort)
     if not found:
         return None
     origin = min(spell.start for spell in found)
@@ -197,30 +205,25 @@ class _Stretch(NamedTuple):
 def _by_process(epochs: EpochTable) -> Iterator[tuple[_Process, _Epochs]]:
     """The epochs of a trial by the processes that trained them."""
     columns, others = epochs.columns, epochs.others
+    whole = _Epochs(columns["epoch"], others["time"], columns["seconds.total"])
+    if all(others[name].count(others[name][0]) == len(epochs) for name in _Process._fields):
+        yield _Process(*(others[name][0] for name in _Process._fields)), whole
+        return
     begin = 0
     for process, together in groupby(zip(*(others[n] for n in _Process._fields), strict=True)):
         part = slice(begin, begin := begin + len(list(together)))
-        numbers, seconds = columns["epoch"][part], columns["seconds.total"][part]
-        yield _Process(*process), _Epochs(numbers, others["time"][part], seconds)
+        numbers, times, seconds = whole.numbers[part], whole.times[part], whole.seconds[part]
+        yield _Process(*process), _Epochs(numbers, times, seconds)
 
 
-def _spells(trial: TrialData) -> Iterator[Spell]:
-    """The spells in which a trial trained alone, in seconds since 1970, all in slot 0."""
-    for process, epochs in _by_process(trial.epochs):
-        if not process.cohort:
-            yield from (_spell(trial, process, each) for each in _stretches(epochs))
-
-
-def _cohort_spells(run: RunData) -> Iterator[Spell]:
+def _cohort_spells(parts: Iterable[tuple[TrialData, _Process, _Epochs]]) -> Iterator[Spell]:
     """The spells of cohorts: an epoch of theirs ends with its last trial, and takes what all took.
 
     What is done for all of a cohort counts for each in equal parts, so that these add up.
     """
     shared: dict[_Process, list[tuple[TrialData, _Epochs]]] = {}
-    for trial in run.trials:
-        for process, epochs in _by_process(trial.epochs):
-            if process.cohort:
-                shared.setdefault(process, []).append((trial, epochs))
+    for trial, process, epochs in parts:
+        shared.setdefault(process, []).append((trial, epochs))
     for process, members in shared.items():
         times: dict[int, str] = {}
         seconds: dict[int, float] = {}
@@ -242,6 +245,7 @@ def _cohort_spells(run: RunData) -> Iterator[Spell]:
 def _spell(
     trial: TrialData, process: _Process, stretch: _Stretch, cohort: Iterable[str] = ()
 ) -> Spell:
+    """A spell in seconds since 1970, in slot 0."""
     return Spell(
         trial=trial.name,
         state=trial.state,
