@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping
 
+from markupsafe import Markup, escape
+
 from reports.compute.accuracy import Interval
 
 MISSING = "not run"
@@ -140,6 +142,11 @@ def moment(time: str) -> str:
 def shorten(text: str, longest: int = 60) -> str:
     """Cut a text that is longer than `longest` characters, and mark the cut."""
     return text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def breakable(text: str) -> Markup:
+    """A name that may be broken after an underscore rather than within a word."""
+    return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def sentence(text: str) -> str:

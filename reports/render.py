@@ -31,6 +31,7 @@ FILTERS = (
     formatting.exact,
     formatting.setting,
     formatting.shorten,
+    formatting.breakable,
     formatting.inline,
     formatting.moment,
     formatting.sentence,

@@ -19,7 +19,7 @@ from reports.compute.training import (
     spread,
     time_shares,
 )
-from reports.formatting import quantity
+from reports.formatting import breakable, quantity
 
 Maker = Any
 
@@ -226,3 +226,8 @@ def test_caveats_tell_what_chose_and_how_often_test_was_touched(
 )
 def test_a_count_that_rounds_up_takes_the_next_unit(count: int, text: str) -> None:
     assert quantity(count).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_a_name_breaks_after_underscores_and_stays_escaped() -> None:
+    assert str(breakable("resnet34_imagenet")) == "resnet34_<wbr>imagenet"
+    assert str(breakable("<b>_</b>")) == "&lt;b&gt;_<wbr>&lt;/b&gt;"
