@@ -130,6 +130,7 @@ class TrialRecorder:
         total_epochs = self.config.schedule.total_epochs
         last = epoch == total_epochs
         row = _epoch_record(progress, self.objective.key, total_epochs, self.session, self.device)
+        # Also where it is empty: None is for records that do not say.
         row = row.model_copy(update={"cohort": self.cohort})
         append_record(folder.metrics_file, row)
         if last or epoch == 1 or epoch % saving.images_every == 0:

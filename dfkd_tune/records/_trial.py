@@ -122,9 +122,10 @@ class EpochRecord(Record):
     peak_memory_mib: float
     session: str
     node: str = Field(default="", description="name of the machine; empty in older records")
-    cohort: str = Field(
-        default="",
-        description="the first of the trials with which it shared its process; empty where alone",
+    cohort: str | None = Field(
+        default=None,
+        description="the first of the trials with which it shared its process; empty where alone; "
+        "None in older records, which do not say",
     )
     time: str
 

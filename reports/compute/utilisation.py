@@ -172,8 +172,7 @@ def shares_unknown(run: RunData) -> bool:
     asked = resources.get("cohort") if isinstance(resources, Mapping) else None
     if not isinstance(asked, int) or asked < 2:
         return False
-    trained = [trial for trial in run.trials if trial.epochs]
-    return len(trained) > 1 and not any(any(t.epochs.others["cohort"]) for t in trained)
+    return any(None in trial.epochs.others["cohort"] for trial in run.trials if trial.epochs)
 
 
 class _Process(NamedTuple):
@@ -181,7 +180,7 @@ class _Process(NamedTuple):
 
     session: str
     node: str
-    cohort: str
+    cohort: str | None
 
 
 class _Epochs(NamedTuple):

@@ -23,7 +23,7 @@ Maker = Any
 Epochs = Sequence[tuple[float, float, str, str]]
 
 
-def write_epochs(run: RunFolder, trial: str, epochs: Epochs, cohort: str = "") -> None:
+def write_epochs(run: RunFolder, trial: str, epochs: Epochs, cohort: str | None = "") -> None:
     """Epochs by their end and length in seconds, their session and their node; 10 steps each."""
     file = run.trial_folder(trial).metrics_file
     file.write_text("")
@@ -136,7 +136,7 @@ def test_records_without_nodes_are_shown_as_one(make_run: Maker, spec: Any) -> N
     assert '<th scope="row">all nodes</th>' in html
 
 
-def _cohorts(make_run: Maker, spec: Any, cohort: str) -> RunFolder:
+def _cohorts(make_run: Maker, spec: Any, cohort: str | None) -> RunFolder:
     """Three trials in one process, the third of which is stopped after an epoch; then two alone."""
     run: RunFolder = make_run([spec() for _ in range(5)])
     experiment = json.loads(run.experiment_file.read_text())
@@ -145,8 +145,9 @@ def _cohorts(make_run: Maker, spec: Any, cohort: str) -> RunFolder:
     write_epochs(run, "t0000", [(29.8, 10, "a", "n"), (69.9, 21, "a", "n")], cohort)
     write_epochs(run, "t0001", [(29.9, 9, "a", "n"), (70, 19, "a", "n")], cohort)
     write_epochs(run, "t0002", [(30, 11, "a", "n")], cohort)
-    write_epochs(run, "t0003", [(100, 30, "a", "n")])
-    write_epochs(run, "t0004", [(60, 60, "a", "n")])
+    alone = None if cohort is None else ""
+    write_epochs(run, "t0003", [(100, 30, "a", "n")], alone)
+    write_epochs(run, "t0004", [(60, 60, "a", "n")], alone)
     return run
 
 
@@ -167,10 +168,19 @@ def test_a_cohort_is_one_process(make_run: Maker, spec: Any) -> None:
 
 
 def test_older_records_do_not_tell_who_shared_a_process(make_run: Maker, spec: Any) -> None:
-    run = _cohorts(make_run, spec, "")
+    run = _cohorts(make_run, spec, None)
     assert utilisation(collect_run(run.path)) is None
     page = write_report([run.path]).html.read_text("utf-8")
     assert "trials shared processes, and no record says which" in page
+
+
+def test_where_cohorts_were_asked_for_and_none_was_formed_each_trained_alone(
+    make_run: Maker, spec: Any
+) -> None:
+    use = utilisation(collect_run(_cohorts(make_run, spec, "").path))
+    assert use is not None
+    assert use.trials == 5
+    assert not use.shared
 
 
 def test_no_epoch_has_no_cost(make_run: Maker, spec: Any) -> None:
