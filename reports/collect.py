@@ -86,7 +86,7 @@ class TrialData:
         """Wall seconds of all epochs that count; epochs trained again count once."""
         return float(self.epochs.numbers("seconds.total").sum())
 
-    @property
+    @cached_property
     def student_steps(self) -> int:
         """Student steps so far, with those that it took over from another trial."""
         steps = self.epochs.numbers("student_steps")

@@ -1,4 +1,4 @@
-"""Tidy tables of a run: one row per trial, and one row per epoch of every trial."""
+"""Tidy tables of runs: one row per trial, and one row per epoch of every trial."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -6,16 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
-from dfkd_tune.epochs import (
-    CURVE_COLUMNS,
-    WrittenRows,
-    csv_contents,
-    csv_header,
-    metric_columns,
-    row_parts,
-)
+from dfkd_tune.epochs import WrittenRows, csv_header, csv_rows, metric_columns
 from reports.collect import RunData
 from reports.compute.leaderboard import LeaderboardRow, leaderboard
 from reports.objectives import objective_name
@@ -45,6 +37,7 @@ TRIAL_COLUMNS = (
     "seconds",
     "peak_memory_mib",
 )
+TEXT_COLUMNS = ("run", "trial", "stage", "collapse_signs")
 WHOLE_NUMBERS = (
     "rank",
     "epochs",
@@ -79,42 +72,37 @@ def curves_table(runs: list[RunData]) -> pd.DataFrame:
         runs: records of the runs.
 
     Returns:
-        Rows in order of runs, trials and epochs; what an epoch did not measure is NA.
+        What `curves_csv` writes; numbers that an epoch did not measure are NA.
     """
-    metrics = _metrics(runs)
-    parts = [part for run in runs for part in _parts(run, metrics)]
-    return pa.concat_tables(parts).to_pandas() if parts else pd.DataFrame(columns=CURVE_COLUMNS)
+    content = b"".join(curves_csv(runs, {}))
+    header = pd.read_csv(io.BytesIO(content), nrows=0).columns
+    return pd.read_csv(
+        io.BytesIO(content),
+        dtype=dict.fromkeys(TEXT_COLUMNS, str),
+        keep_default_na=False,
+        na_values={name: [""] for name in header if name not in TEXT_COLUMNS},
+    )
 
 
-def curves_csv(
-    runs: list[RunData], written: Mapping[Path, WrittenRows]
-) -> Iterator[bytes | memoryview]:
-    """The same as CSV, in parts that follow one another.
+def curves_csv(runs: list[RunData], written: Mapping[Path, WrittenRows]) -> Iterator[bytes]:
+    """One row per epoch of every trial as CSV, in parts that follow one another.
 
     Args:
         runs: records of the runs.
-        written: by run folder, the rows of its last trials where another process writes them.
+        written: by run folder, rows that are made already or that another process writes.
+
+    Yields:
+        Rows in order of runs, trials and epochs; what an epoch did not measure is empty.
     """
-    metrics = _metrics(runs)
+    metrics = metric_columns(trial.epochs for run in runs for trial in run.trials)
     yield csv_header(metrics)
     for run in runs:
         rows = written.get(run.path)
-        # Waits for its process, so that what makes the page has a processor of its own meanwhile.
-        # Other runs, or the first trials, can have losses that those of its process lack.
-        if rows is not None and rows.metrics() != metrics:
-            rows = None
-        yield from csv_contents(_parts(run, metrics, rows.first if rows else None))
-        if rows is not None:
+        # Other runs, or some of the trials, can have losses that the written rows lack.
+        if rows is not None and rows.have(metrics):
             yield from rows.contents()
-
-
-def _metrics(runs: list[RunData]) -> list[str]:
-    return metric_columns(trial.epochs for run in runs for trial in run.trials)
-
-
-def _parts(run: RunData, metrics: list[str], stop: int | None = None) -> Iterator[pa.Table]:
-    trials = [(trial.name, trial.epochs) for trial in run.trials[:stop]]
-    return row_parts(run.run.name, trials, metrics)
+        else:
+            yield from csv_rows(run.run.name, ((t.name, t.epochs) for t in run.trials), metrics)
 
 
 def parquet_content(frame: pd.DataFrame) -> bytes:

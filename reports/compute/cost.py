@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from reports.collect import RunData, TrialData, once
 from reports.compute.training import SavedSteps, saved_steps, stopped_early
 from reports.formatting import plural
@@ -71,9 +69,8 @@ def seconds_per_step(trial: TrialData) -> float | None:
     Returns:
         Seconds; None where the student has not trained.
     """
-    stages = trial.epochs.others["stage"]
-    alone = [place for place, stage in enumerate(stages) if stage == "generator"]
-    seconds = float(np.delete(trial.epochs.numbers("seconds.total"), alone).sum())
+    alone = trial.epochs.others["stage"].count("generator")
+    seconds = float(trial.epochs.numbers("seconds.total")[alone:].sum())
     return seconds / trial.trained_steps if trial.trained_steps > 0 else None
 
 

@@ -1,7 +1,8 @@
 """What mattered in a search: which dimensions, which values of them, and where it might go on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from reports.collect import RunData, TrialData, once
 from reports.compute.dimensions import Dimension, Place, searched_dimensions
@@ -152,11 +153,15 @@ def _ordered(
     differ = [
         dimension
         for dimension in dimensions
-        if len({dimension.place(t.trial.parameters) for t in trials if t.trial is not None}) > 1
+        if any(one != other for one, other in pairwise(_places(dimension, trials)))
     ]
     rows = importance.rows if importance is not None else ()
     order = {row.dimension.name: index for index, row in enumerate(rows)}
     return tuple(sorted(differ, key=lambda dimension: order.get(dimension.name, len(order))))
+
+
+def _places(dimension: Dimension, trials: Sequence[TrialData]) -> Iterator[Place]:
+    return (dimension.place(trial.trial.parameters) for trial in trials if trial.trial is not None)
 
 
 def _some(trials: Sequence[TrialData], most: int) -> list[TrialData]:

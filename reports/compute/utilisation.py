@@ -203,8 +203,8 @@ class _Stretch(NamedTuple):
 
 def _by_process(epochs: EpochTable) -> Iterator[tuple[_Process, _Epochs]]:
     """The epochs of a trial by the processes that trained them."""
-    columns, others = epochs.columns, epochs.others
-    whole = _Epochs(columns["epoch"], others["time"], columns["seconds.total"])
+    others = epochs.others
+    whole = _Epochs(epochs.numbers("epoch"), others["time"], epochs.numbers("seconds.total"))
     if all(others[name].count(others[name][0]) == len(epochs) for name in _Process._fields):
         yield _Process(*(others[name][0] for name in _Process._fields)), whole
         return
