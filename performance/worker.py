@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dfkd_tune.checkpoints import CheckpointStore
-from dfkd_tune.classifiers import NetworkConfig, TappedNetwork, build_classifier, channels_last
+from dfkd_tune.classifiers import NetworkConfig, TappedNetwork, build_classifier, lay_out
 from dfkd_tune.distillation import Progress, build_generator, configuration_hash, distil
 from dfkd_tune.evaluation import predict_stored
 from performance.cases import PAIRS, PLAIN, Pair, configuration
@@ -122,8 +122,9 @@ class _Case:
         labels = torch.randint(self.inputs.num_classes, (count,))
         plain = self.way == PLAIN
         if not plain:
-            for network in (student, generator, self.teacher):
-                channels_last(network)
+            for network in (student, self.teacher):
+                lay_out(network, self.config.precision)
+            generator.to(memory_format=torch.channels_last)
         network = self.teacher.eval()
         pass_on: Callable[[Tensor], object]
         if plain:

@@ -25,9 +25,9 @@ from dfkd_tune.classifiers import (
     TrainingProgress,
     TrainingRecipe,
     build_classifier,
-    channels_last,
     check_output,
     file_sha256,
+    lay_out,
     load_initial_weights,
     load_weights,
     network_size,
@@ -401,7 +401,7 @@ def load_network(config: NetworkConfig, inputs: InputSpecification, weights: Pat
     network = build_classifier(config, inputs, seed=0)
     load_weights(network, weights)
     check_output(network, inputs)
-    return channels_last(network).eval().requires_grad_(False)
+    return lay_out(network).eval().requires_grad_(False)
 
 
 def copy_teacher(teacher: Teacher, card_file: Path, weights_file: Path) -> None:

@@ -10,7 +10,8 @@ from dfkd_tune.classifiers._inspect import (
     StageReport,
     inspect_network,
 )
-from dfkd_tune.classifiers._modes import channels_last, evaluation_mode
+from dfkd_tune.classifiers._layout import fast_layout, lay_out
+from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.classifiers._networks import CLASSIFIERS, build_classifier
 from dfkd_tune.classifiers._precision import (
     Precision,
@@ -66,14 +67,15 @@ __all__ = [
     "TrainingRecipe",
     "UsedPrecision",
     "build_classifier",
-    "channels_last",
     "check_output",
     "computing_in",
     "evaluation_mode",
+    "fast_layout",
     "file_sha256",
     "find_stages",
     "inspect_network",
     "is_foreign",
+    "lay_out",
     "load_initial_weights",
     "load_weights",
     "measure_latency",

@@ -41,7 +41,7 @@ class CompiledPasses:
             TeacherError: if it cannot be compiled, such as where there is no C++ compiler.
         """
         # The compiled pass takes images as they lay when it was made.
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = self.taps.arranged(images)
         kind = (tuple(images.shape), images.device, features)
         if kind not in self._compiled:
             self._compiled[kind] = self._compile(images, features)

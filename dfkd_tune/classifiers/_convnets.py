@@ -24,7 +24,7 @@ class ConvNet(nn.Module):
             nn.Sequential(
                 nn.Conv2d(channels[i], channels[i + 1], 3, 1, 1, bias=False),
                 nn.BatchNorm2d(channels[i + 1]),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             )
             for i in range(3)
         )
@@ -59,13 +59,13 @@ class LeNet5(nn.Module):
         padding = tuple(max(0, (33 - side) // 2) for side in (inputs.height, inputs.width))
         self.stage1 = nn.Sequential(
             nn.Conv2d(inputs.channels, first, 5, padding=cast("tuple[int, int]", padding)),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.pool1 = nn.MaxPool2d(2)
-        self.stage2 = nn.Sequential(nn.Conv2d(first, second, 5), nn.ReLU())
+        self.stage2 = nn.Sequential(nn.Conv2d(first, second, 5), nn.ReLU(inplace=True))
         self.pool2 = nn.AdaptiveMaxPool2d(5)
-        self.stage3 = nn.Sequential(nn.Conv2d(second, third, 5), nn.ReLU())
-        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(third, units), nn.ReLU())
+        self.stage3 = nn.Sequential(nn.Conv2d(second, third, 5), nn.ReLU(inplace=True))
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(third, units), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(units, inputs.num_classes)
         initialise(self)
 

@@ -15,8 +15,10 @@ class _InvertedResidual(nn.Module):
         wide = in_channels * expansion
         layers = []
         if expansion > 1:
-            layers.append(conv_bn(in_channels, wide, 1, activation=nn.ReLU6()))
-        layers.append(conv_bn(wide, wide, 3, stride, groups=wide, activation=nn.ReLU6()))
+            layers.append(conv_bn(in_channels, wide, 1, activation=nn.ReLU6(inplace=True)))
+        layers.append(
+            conv_bn(wide, wide, 3, stride, groups=wide, activation=nn.ReLU6(inplace=True))
+        )
         layers.append(conv_bn(wide, out_channels, 1))
         self.layers = nn.Sequential(*layers)
         self.residual = stride == 1 and in_channels == out_channels
@@ -53,7 +55,7 @@ class MobileNetV2(nn.Module):
         super().__init__()
         channels = scaled(32, width)
         last = scaled(1280, width)
-        self.stem = conv_bn(inputs.channels, channels, 3, activation=nn.ReLU6())
+        self.stem = conv_bn(inputs.channels, channels, 3, activation=nn.ReLU6(inplace=True))
         rows = []
         for expansion, unscaled, count, stride in _ROWS:
             out_channels = scaled(unscaled, width)
@@ -67,7 +69,7 @@ class MobileNetV2(nn.Module):
                 channels = out_channels
             rows.append(nn.Sequential(*blocks))
         self.rows = nn.Sequential(*rows)
-        self.head = conv_bn(channels, last, 1, activation=nn.ReLU6())
+        self.head = conv_bn(channels, last, 1, activation=nn.ReLU6(inplace=True))
         self.classifier = nn.Linear(last, inputs.num_classes)
         initialise(self)
 

@@ -1,13 +1,9 @@
-"""Evaluation mode for a while, and how weights lie in memory."""
+"""Evaluation mode for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
-import torch
 from torch import nn
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextmanager
@@ -20,13 +16,3 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def channels_last(network: Network) -> Network:
-    """Lay a network's weights out channels last, in place: convolutions are faster that way.
-
-    Images of any layout may be given to it. The values stay as they are; sums within a convolution
-    are rounded in another order.
-    """
-    network.to(memory_format=torch.channels_last)
-    return network

@@ -34,7 +34,7 @@ class _DownUnit(nn.Module):
         half = out_channels // 2
         self.shortcut = nn.Sequential(
             conv_bn(in_channels, in_channels, 3, 2, groups=in_channels),
-            conv_bn(in_channels, half, 1, activation=nn.ReLU()),
+            conv_bn(in_channels, half, 1, activation=nn.ReLU(inplace=True)),
         )
         self.branch = _branch(in_channels, half, 2)
 
@@ -44,9 +44,9 @@ class _DownUnit(nn.Module):
 
 def _branch(in_channels: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        conv_bn(in_channels, channels, 1, activation=nn.ReLU()),
+        conv_bn(in_channels, channels, 1, activation=nn.ReLU(inplace=True)),
         conv_bn(channels, channels, 3, stride, groups=channels),
-        conv_bn(channels, channels, 1, activation=nn.ReLU()),
+        conv_bn(channels, channels, 1, activation=nn.ReLU(inplace=True)),
     )
 
 
@@ -66,11 +66,11 @@ class ShuffleNetV2(nn.Module):
         super().__init__()
         stem, last = scaled(24, width), scaled(1024, width)
         first, second, third = (2 * scaled(c // 2, width) for c in (116, 232, 464))
-        self.stem = conv_bn(inputs.channels, stem, 3, activation=nn.ReLU())
+        self.stem = conv_bn(inputs.channels, stem, 3, activation=nn.ReLU(inplace=True))
         self.stage1 = self._stage(stem, first, 4)
         self.stage2 = self._stage(first, second, 8)
         self.stage3 = self._stage(second, third, 4)
-        self.head = conv_bn(third, last, 1, activation=nn.ReLU())
+        self.head = conv_bn(third, last, 1, activation=nn.ReLU(inplace=True))
         self.classifier = nn.Linear(last, inputs.num_classes)
         initialise(self)
 

@@ -25,8 +25,10 @@ class _ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+        out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(x)
+        return functional.relu(out, inplace=True)
 
 
 class SmallResNet(nn.Module):
@@ -69,6 +71,6 @@ class SmallResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images `(N, C, H, W)`; returns logits `(N, K)`."""
-        x = functional.relu(self.bn(self.conv(x)))
+        x = functional.relu(self.bn(self.conv(x)), inplace=True)
         x = self.stage3(self.stage2(self.stage1(x)))
         return torch.as_tensor(self.classifier(mean_over_positions(x)))

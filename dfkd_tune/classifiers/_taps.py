@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers._blank import blank_image
+from dfkd_tune.classifiers._layout import fast_layout
 from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.classifiers._precision import UsedPrecision, computing_in
 from dfkd_tune.classifiers._stages import ModuleCall, Size, module_calls, stage_calls
@@ -156,6 +157,7 @@ class TappedNetwork:
     ) -> None:
         self.network = network
         self.precision = precision
+        self._layouts: dict[str, torch.memory_format] = {}
         self._inputs = inputs
         calls = module_calls(network, inputs)
         if stages:
@@ -189,7 +191,10 @@ class TappedNetwork:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             if not self._features or not isinstance(output, Tensor) or output.dim() != 4:
                 return
-            if size is None or size == tuple(output.shape[2:]):
+            if size is None:
+                # What comes behind a module that somebody chose may change its output in place.
+                self._stages[index] = output.float().clone()
+            elif size == tuple(output.shape[2:]):
                 self._stages[index] = output.float()
 
         return hook
@@ -201,6 +206,17 @@ class TappedNetwork:
     def _statistics_hook(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._statistics and isinstance(module, nn.BatchNorm2d):
             self._batch.append(_batch_statistics(args[0], module))
+
+    def arranged(self, images: Tensor) -> Tensor:
+        """Images as the network's passes are faster.
+
+        All that comes of them lies as they do, whatever the layout of the weights.
+        """
+        layout = self._layouts.get(images.device.type)
+        if layout is None:
+            layout = fast_layout(self.network, self.precision, images.device)
+            self._layouts[images.device.type] = layout
+        return images.contiguous(memory_format=layout)
 
     @contextmanager
     def _asking(self, features: bool, statistics: bool) -> Iterator[None]:
@@ -221,6 +237,7 @@ class TappedNetwork:
             features: also give stages and penultimate vector.
             statistics: also give the batch statistics at every BatchNorm layer.
         """
+        images = self.arranged(images)
         with self._asking(features, statistics):
             with computing_in(self.precision, images.device):
                 logits = self.network(images)

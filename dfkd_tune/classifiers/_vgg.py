@@ -38,9 +38,9 @@ class VGG11(nn.Module):
 
     @staticmethod
     def _stage(in_channels: int, out_channels: int, convolutions: int) -> nn.Sequential:
-        layers = [conv_bn(in_channels, out_channels, 3, activation=nn.ReLU())]
+        layers = [conv_bn(in_channels, out_channels, 3, activation=nn.ReLU(inplace=True))]
         layers += [
-            conv_bn(out_channels, out_channels, 3, activation=nn.ReLU())
+            conv_bn(out_channels, out_channels, 3, activation=nn.ReLU(inplace=True))
             for _ in range(convolutions - 1)
         ]
         return nn.Sequential(*layers)

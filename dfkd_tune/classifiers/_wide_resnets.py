@@ -25,10 +25,12 @@ class _PreActivationBlock(nn.Module):
             self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = functional.relu(self.bn1(x))
+        activated = functional.relu(self.bn1(x), inplace=True)
         kept = x if self.shortcut is None else self.shortcut(activated)
-        out = functional.relu(self.bn2(self.conv1(activated)))
-        return torch.as_tensor(self.conv2(out) + kept)
+        out = functional.relu(self.bn2(self.conv1(activated)), inplace=True)
+        out = self.conv2(out)
+        out += kept
+        return torch.as_tensor(out)
 
 
 class WideResNet(nn.Module):
@@ -57,7 +59,7 @@ class WideResNet(nn.Module):
         self.stage2 = self._stage(first, second, blocks, 2)
         self.stage3 = self._stage(second, third, blocks, 2)
         self.bn = nn.BatchNorm2d(third)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.classifier = nn.Linear(third, inputs.num_classes)
         initialise(self)
 

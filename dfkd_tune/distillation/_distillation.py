@@ -14,7 +14,7 @@ from dfkd_tune.classifiers import (
     ForwardPass,
     TappedNetwork,
     build_classifier,
-    channels_last,
+    lay_out,
 )
 from dfkd_tune.distillation._collapse import CollapseSigns, CollapseWatch
 from dfkd_tune.distillation._config import DistillationConfig
@@ -92,12 +92,12 @@ class Distillation:
         self.config, self.inputs, self.device, self.leave = configs[0], inputs, device, leave
         self.schedule = self.config.schedule
         # What can fail comes before the teacher is touched.
+        precision = self.config.precision
         networks = [
-            channels_last(build_classifier(config.student, inputs, config.seed).to(device))
+            lay_out(build_classifier(config.student, inputs, config.seed).to(device), precision)
             for config in configs
         ]
         self.generator = first_generator(self.config, inputs, device)
-        precision = self.config.precision
         self.taps = [
             TappedNetwork(network, inputs, config.student.stages, precision=precision)
             for network, config in zip(networks, configs, strict=True)
@@ -107,7 +107,7 @@ class Distillation:
         self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
         try:
             self._check_teacher()
-            channels_last(teacher.to(device)).eval().requires_grad_(False)
+            lay_out(teacher.to(device), precision).eval().requires_grad_(False)
             self.source = torch.Generator(device).manual_seed(self.config.seed + 2)
             self.host_source = torch.Generator().manual_seed(self.config.seed + 5)
             self._build(configs)

@@ -58,7 +58,10 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> N
 def generator_optimiser(generator: nn.Module, config: GeneratorOptimiserConfig) -> torch.optim.Adam:
     """Adam over the generator's weights."""
     return torch.optim.Adam(
-        generator.parameters(), lr=config.learning_rate, betas=(config.beta1, config.beta2)
+        generator.parameters(),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        fused=True,
     )
 
 
@@ -72,10 +75,12 @@ def student_optimiser(
             lr=config.learning_rate,
             betas=(config.momentum, 0.999),
             weight_decay=config.weight_decay,
+            fused=True,
         )
     return torch.optim.SGD(
         parameters,
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        fused=True,
     )

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from dfkd_tune.classifiers import TappedNetwork, channels_last
+from dfkd_tune.classifiers import TappedNetwork
 from dfkd_tune.distillation._config import DistillationConfig
 from dfkd_tune.distillation.generators import Generator, build_generator
 from dfkd_tune.distillation.synthesis._image_bank import ImageBank
@@ -27,7 +27,9 @@ def first_generator(
     """
     if config.synthesis.optimise == "pixels":
         return None
-    return channels_last(build_generator(config.generator, inputs, config.seed + 1).to(device))
+    made = build_generator(config.generator, inputs, config.seed + 1).to(device)
+    made.to(memory_format=torch.channels_last)
+    return made
 
 
 def build_synthesis(

@@ -11,7 +11,7 @@ from dfkd_tune.classifiers import (
     NetworkConfig,
     TappedNetwork,
     build_classifier,
-    channels_last,
+    lay_out,
 )
 from dfkd_tune.errors import TeacherError
 from dfkd_tune.inputs import InputSpecification
@@ -38,7 +38,7 @@ def taps(architecture: str) -> TappedNetwork:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean = torch.randn(module.num_features, generator=source) / 4
             module.running_var = torch.rand(module.num_features, generator=source) + 0.5
-    return TappedNetwork(channels_last(network).eval().requires_grad_(False), INPUTS)
+    return TappedNetwork(lay_out(network).eval().requires_grad_(False), INPUTS)
 
 
 @pytest.mark.long
