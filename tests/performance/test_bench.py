@@ -9,7 +9,7 @@ import pytest
 from small_methods import INPUTS, small_config, small_teacher
 
 from dfkd_tune.distillation import DistillationConfig, distil
-from performance import cases
+from performance import cases, layout
 from performance.reference import PlainLoop
 
 
@@ -127,3 +127,16 @@ def test_the_profile_tells_where_an_epoch_goes(tmp_path: Path) -> None:
     kind = "statistics of batches"
     share = {name: way[kind] / sum(way.values()) for name, way in seconds.items()}
     assert share["plain"] > share["default"] > 0
+
+
+def test_layouts_are_measured_and_the_taken_one_is_told(tmp_path: Path) -> None:
+    output = tmp_path / "layout.json"
+    layout.main("resnet8:8:2", turns=1, threads=1, output=output)
+    cases = json.loads(output.read_text())["cases"]
+    assert [(case["precision"], case["taken"]) for case in cases] == [
+        ("float32", "last"),
+        ("bfloat16", "last"),
+    ]
+    for case in cases:
+        for times in case["milliseconds"].values():
+            assert min(times["classify"], times["train"]) > 0

@@ -84,3 +84,19 @@ def small_config(name: str, changes: Mapping[str, Any] | None = None) -> Distill
     for section, given in (changes or {}).items():
         recipe[section] = {**recipe[section], **given} if isinstance(given, Mapping) else given
     return DistillationConfig.model_validate(recipe)
+
+
+GENERATOR_SIDE: dict[str, Any] = {
+    "generator.width": 8,
+    "generator.latent_size": 64,
+    "generator.label_embedding_size": 50,
+    "generator.conditioning": "embed_concat",
+    "generator_optimiser.learning_rate*schedule.generator_steps": 0.001,
+    "schedule.generator_steps": 1,
+    "generator_objective.preset_label.weight": 1.0,
+    "generator_objective.bn_statistics.weight": 1.0,
+    "generator_objective.activation.weight": 0,
+    "generator_objective.information_entropy.weight": 0,
+    "generator_objective.adversarial.weight": 0,
+}
+"""Fixed, so that of the tiny experiment's trials only the student's side is searched."""

@@ -8,6 +8,7 @@ import pytest
 import run_folders as folders
 from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
+from small_methods import GENERATOR_SIDE
 
 from dfkd_tune.distillation import DistillationConfig, shared_part
 from dfkd_tune.errors import ExperimentError
@@ -27,19 +28,6 @@ from dfkd_tune.sweeps._search import RecordedSearch
 from dfkd_tune.sweeps._study import rebuild_study
 
 ALLOTMENT = Allotment(cpus=1, gpus=0, max_concurrent=2, total_cpus=2, total_gpus=0)
-GENERATOR_SIDE = {
-    "generator.width": 8,
-    "generator.latent_size": 64,
-    "generator.label_embedding_size": 50,
-    "generator.conditioning": "embed_concat",
-    "generator_optimiser.learning_rate*schedule.generator_steps": 0.001,
-    "schedule.generator_steps": 1,
-    "generator_objective.preset_label.weight": 1.0,
-    "generator_objective.bn_statistics.weight": 1.0,
-    "generator_objective.activation.weight": 0,
-    "generator_objective.information_entropy.weight": 0,
-    "generator_objective.adversarial.weight": 0,
-}
 
 
 @pytest.fixture

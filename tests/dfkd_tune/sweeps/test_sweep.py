@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 from processes import wait_for
+from small_methods import GENERATOR_SIDE
 
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import EpochRecord, RunFolder, read_lines
@@ -551,13 +552,27 @@ MOMENTS: dict[str, Callable[[RunFolder], bool]] = {
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "moments", [["a checkpoint"], pytest.param([*MOMENTS], marks=pytest.mark.long)]
+    ("moments", "cohort"),
+    [
+        (["a checkpoint"], None),
+        pytest.param([*MOMENTS], None, marks=pytest.mark.long),
+        pytest.param(["a checkpoint"], 3, marks=pytest.mark.long),
+    ],
 )
 def test_killed_nothing_is_lost_or_doubled(
-    command: Any, sweep: Any, storage: Path, moments: list[str]
+    command: Any,
+    sweep: Any,
+    tiny: dict[str, Any],
+    storage: Path,
+    moments: list[str],
+    cohort: int | None,
 ) -> None:
     """Killed at these moments, then ended by Ctrl-C, then left to its end."""
     run = RunFolder(storage / "tiny")
+    if cohort is not None:
+        tiny["space"]["ranges"] |= GENERATOR_SIDE
+        tiny["resources"]["cohort"] = cohort
+        (storage / "tiny.yaml").write_text(yaml.safe_dump({**tiny, "storage": str(storage)}))
 
     def start_and_wait(moment: Callable[[RunFolder], bool]) -> "subprocess.Popen[str]":
         before = len(run.sessions())
@@ -622,5 +637,8 @@ def test_killed_nothing_is_lost_or_doubled(
             seen_epochs[row.epoch] = row
     restores = run.trial_folder(damaged.parent.parent.name).status().restores
     assert any(r.from_epoch == 2 and "epoch_000004 is unreadable" in r.note for r in restores)
+    if cohort is not None:
+        together = [{row.cohort for row in folder.epochs()} for folder in run.trial_folders()]
+        assert set.union(*together) - {""}, "some trained together"
     assert run.selection() is not None
     assert (run.report_path / "report.html").exists()

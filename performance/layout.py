@@ -1,0 +1,145 @@
+"""`python -m performance.layout`: passes of networks that lie channels first and channels last."""
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from dfkd_tune.classifiers import NetworkConfig, UsedPrecision, build_classifier, fast_layout
+from dfkd_tune.inputs import InputSpecification
+from dfkd_tune.sweeps import environment, usable_cpus
+from performance.cases import IMAGENET_MEAN, IMAGENET_STD
+
+NETWORKS = (
+    "convnet:32:64,resnet8x4:32:32,resnet32x4:32:32,wrn16_1:32:64,wrn40_2:32:64,"
+    "mobilenet_v2:32:32,shufflenet_v2:32:32,vgg11:32:32,resnet18:32:16,resnet34:32:16,"
+    "resnet34_imagenet:64:16,resnet50_imagenet:64:16"
+)
+LAYOUTS = {"first": torch.contiguous_format, "last": torch.channels_last}
+CPU = torch.device("cpu")
+
+
+def measure_layouts(
+    architecture: str, size: int, batch_size: int, precision: UsedPrecision, turns: int
+) -> dict[str, dict[str, float]]:
+    """Time the passes of a network in both layouts, in turns.
+
+    Args:
+        architecture: of the network, at width 1.
+        size: height and width of an image.
+        batch_size: images in a pass.
+        precision: in which it computes.
+        turns: how often each is timed.
+
+    Returns:
+        By layout, the medians of milliseconds: `classify` without gradient, `train` with it.
+    """
+    inputs = _inputs(size)
+    made = build_classifier(NetworkConfig(architecture=architecture), inputs, 0)
+    images = torch.randn(batch_size, *inputs.shape)
+    passes: dict[tuple[str, str], Callable[[], None]] = {}
+    for name, layout in LAYOUTS.items():
+        network = copy.deepcopy(made).to(memory_format=layout)
+        batch = images.contiguous(memory_format=layout)
+        passes[name, "classify"] = _classifying(network, batch, precision)
+        passes[name, "train"] = _training(network, batch, precision)
+    taken: dict[tuple[str, str], list[float]] = {key: [] for key in passes}
+    for turn in range(turns + 1):
+        for key, run in passes.items():
+            began = time.perf_counter()
+            run()
+            if turn > 0:  # The first warms up.
+                taken[key].append(1e3 * (time.perf_counter() - began))
+    return {
+        name: {kind: median(taken[name, kind]) for kind in ("classify", "train")}
+        for name in LAYOUTS
+    }
+
+
+def _inputs(size: int) -> InputSpecification:
+    return InputSpecification(
+        channels=3,
+        height=size,
+        width=size,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        num_classes=10,
+    )
+
+
+def _classifying(
+    network: nn.Module, images: torch.Tensor, precision: UsedPrecision
+) -> Callable[[], None]:
+    def run() -> None:
+        network.eval()
+        with torch.no_grad(), torch.autocast("cpu", enabled=precision == "bfloat16"):
+            network(images)
+
+    return run
+
+
+def _training(
+    network: nn.Module, images: torch.Tensor, precision: UsedPrecision
+) -> Callable[[], None]:
+    def run() -> None:
+        network.train()
+        with torch.autocast("cpu", enabled=precision == "bfloat16"):
+            logits = network(images)
+        logits.float().square().mean().backward()
+
+    return run
+
+
+def main(
+    networks: Annotated[
+        str, typer.Option(help="ARCHITECTURE:PIXELS:BATCH, with commas")
+    ] = NETWORKS,
+    turns: Annotated[int, typer.Option(min=1)] = 7,
+    threads: Annotated[int | None, typer.Option(min=1, help="all cores by default")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file")] = None,
+) -> None:
+    """Show which layout is faster for each network, and which one the project takes."""
+    used = threads or usable_cpus()
+    torch.set_num_threads(used)
+    table = Table("network", "pixels", "batch", "precision", "pass", "first", "last", "taken")
+    found = []
+    for text in networks.split(","):
+        architecture, size, batch = text.split(":")
+        made = build_classifier(
+            NetworkConfig(architecture=architecture), _inputs(int(size)), seed=0
+        )
+        precisions: tuple[UsedPrecision, ...] = ("float32", "bfloat16")
+        for precision in precisions:
+            times = measure_layouts(architecture, int(size), int(batch), precision, turns)
+            first = fast_layout(made, precision, CPU) == torch.contiguous_format
+            taken = "first" if first else "last"
+            for kind in ("classify", "train"):
+                cells = [f"{times[name][kind]:.0f} ms" for name in LAYOUTS]
+                table.add_row(architecture, size, batch, precision, kind, *cells, taken)
+            found.append(
+                {
+                    "network": architecture,
+                    "size": int(size),
+                    "batch_size": int(batch),
+                    "precision": precision,
+                    "milliseconds": times,
+                    "taken": taken,
+                }
+            )
+    Console().print(table)
+    if output is not None:
+        content = {"environment": environment(), "threads": used, "turns": turns, "cases": found}
+        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
