@@ -57,8 +57,11 @@ class _Case:
     def __init__(self, pair: Pair, recipe: str, way: str, epochs: int) -> None:
         self.pair, self.way, self.inputs = pair, way, pair.inputs
         self.config = configuration(pair, recipe, way, epochs)
-        network = NetworkConfig(architecture=pair.teacher, width=1.0)
-        self.teacher = build_classifier(network, self.inputs, 1)
+
+    def teacher(self) -> nn.Module:
+        """A teacher for one use: hooks that a loop leaves on it would slow the next one."""
+        network = NetworkConfig(architecture=self.pair.teacher, width=1.0)
+        return build_classifier(network, self.inputs, 1)
 
     def empty_block(self) -> Block:
         schedule = self.config.schedule
@@ -72,7 +75,7 @@ class _Case:
     def _plain(self) -> Block:
         block = self.empty_block()
         with tempfile.TemporaryDirectory() as folder:
-            loop = PlainLoop(self.config, self.teacher, self.inputs, Path(folder))
+            loop = PlainLoop(self.config, self.teacher(), self.inputs, Path(folder))
             for epoch in range(self.config.schedule.epochs):
                 began, used = time.perf_counter(), time.process_time()
                 block.losses.append(loop.epoch())
@@ -93,7 +96,7 @@ class _Case:
                 seconds = progress.seconds
                 block.count(seconds["synthesis"], seconds["student"], seconds["total"])
 
-        distil(self.config, self.teacher, self.inputs, report=report)
+        distil(self.config, self.teacher(), self.inputs, report=report)
         return block
 
     def operations(self) -> int:
@@ -105,7 +108,7 @@ class _Case:
                 self.config.model_copy(
                     update={"schedule": self.config.schedule.model_copy(update={"epochs": 2})}
                 ),
-                self.teacher,
+                self.teacher(),
                 self.inputs,
                 report=lambda _progress: counts.append(counter.get_total_flops()),
             )
@@ -121,11 +124,11 @@ class _Case:
         noise = torch.randn(count, self.config.generator.latent_size)
         labels = torch.randint(self.inputs.num_classes, (count,))
         plain = self.way == PLAIN
+        network = self.teacher().eval()
         if not plain:
-            for network in (student, self.teacher):
-                lay_out(network, self.config.precision)
+            for laid in (student, network):
+                lay_out(laid, self.config.precision)
             generator.to(memory_format=torch.channels_last)
-        network = self.teacher.eval()
         pass_on: Callable[[Tensor], object]
         if plain:
             pass_on = HookedNetwork(network, self.inputs, statistics=True)
@@ -161,7 +164,7 @@ class _Case:
         short = self.config.schedule.model_copy(update={"epochs": 1, "student_steps": 1})
         distil(
             self.config.model_copy(update={"schedule": short}),
-            self.teacher,
+            self.teacher(),
             self.inputs,
             report=lambda progress: states.append(progress.state()),
         )

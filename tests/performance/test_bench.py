@@ -9,7 +9,7 @@ import pytest
 from small_methods import INPUTS, small_config, small_teacher
 
 from dfkd_tune.distillation import DistillationConfig, distil
-from performance import cases, layout
+from performance import cases, layout, worker
 from performance.reference import PlainLoop
 
 
@@ -140,3 +140,23 @@ def test_layouts_are_measured_and_the_taken_one_is_told(tmp_path: Path) -> None:
     for case in cases:
         for times in case["milliseconds"].values():
             assert min(times["classify"], times["train"]) > 0
+
+
+def test_a_block_leaves_nothing_on_the_networks_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hooks that pile up would slow the plain loop from round to round."""
+    seen: list[int] = []
+
+    class Counting(PlainLoop):
+        def epoch(self) -> dict[str, float]:
+            hooks = [m for m in self.teacher.network.modules() if m._forward_pre_hooks]
+            seen.append(sum(len(m._forward_pre_hooks) for m in hooks))
+            return super().epoch()
+
+    monkeypatch.setattr(worker, "PlainLoop", Counting)
+    case = worker._Case(cases.PAIRS["tiny"], "dfq", cases.PLAIN, 1)
+    first, second = case.block(), case.block()
+    assert len(seen) == 2
+    assert seen[0] == seen[1] > 0
+    assert first.losses == second.losses
