@@ -67,7 +67,9 @@ def most_kept(numbers: int) -> int:
 
 @dataclass
 class CollapseWatch:
-    """Looks at the last batch of every epoch, and at kept images, at a cost of three passes.
+    """Looks at the last batch of every epoch, and at kept images.
+
+    The teacher classifies each kept image once; the student all of them after every epoch.
 
     Args:
         config: thresholds.
@@ -81,11 +83,13 @@ class CollapseWatch:
     best: float = 0.0
     run: int = 0
     images: Tensor = field(init=False)
+    classes: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin with no images."""
+        """Begin with no images, and the teacher's classes of none."""
         shape = (0, *self.inputs.shape)
         self.images = torch.empty(shape, dtype=torch.float16, device=self.device)
+        self.classes = torch.empty(0, dtype=torch.long, device=self.device)
 
     @torch.no_grad()
     def look(
@@ -111,7 +115,7 @@ class CollapseWatch:
         config = self.config
         made = teacher(images, features=True)
         distance = mean_pairwise_distance(made.penultimate_vector)
-        self._keep(images)
+        self._keep(images, teacher)
         signs = []
         if class_entropy < config.entropy_below * math.log(self.inputs.num_classes):
             signs.append("classes")
@@ -119,9 +123,8 @@ class CollapseWatch:
             signs.append("features")
         agreement = float("nan")
         if student_trained:
-            pool = self.images.float()
             with evaluation_mode(student):
-                same = student(pool).argmax(1) == teacher(pool).logits.argmax(1)
+                same = student(self.images.float()).argmax(1) == self.classes
             agreement = same.float().mean().item()
             silent = kd is not None and kd < config.kd_below
             if silent and agreement < self.best - config.agreement_fall:
@@ -135,14 +138,19 @@ class CollapseWatch:
             collapsed=self.run >= config.patience,
         )
 
-    def _keep(self, images: Tensor) -> None:
+    def _keep(self, images: Tensor, teacher: TappedNetwork) -> None:
         kept = torch.cat([self.images, images[:PER_EPOCH].to(torch.float16)])
+        # All of them where a checkpoint of an older version has images alone.
+        unknown = kept[len(self.classes) :].float()
+        classes = torch.cat([self.classes, teacher(unknown).logits.argmax(1)])
         most = most_kept(images[0].numel())
         # Where only few fit, one thinning frees fewer places than an epoch takes.
         while len(kept) > most:
             # Every second one of the older half goes.
-            kept = torch.cat([kept[: most // 2 : 2], kept[most // 2 :]])
-        self.images = kept
+            kept, classes = (
+                torch.cat([of[: most // 2 : 2], of[most // 2 :]]) for of in (kept, classes)
+            )
+        self.images, self.classes = kept, classes
 
     def check(self, signs: CollapseSigns, epoch: int) -> None:
         """End a collapsed distillation, where that is asked for.
@@ -155,12 +163,18 @@ class CollapseWatch:
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on."""
-        return {"best": self.best, "run": self.run, "images": self.images}
+        return {
+            "best": self.best,
+            "run": self.run,
+            "images": self.images,
+            "classes": self.classes,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self.best, self.run = state["best"], state["run"]
         self.images = state["images"].to(self.device)
+        self.classes = state.get("classes", self.classes[:0]).to(self.device)
 
 
 def mean_pairwise_distance(features: Tensor) -> float:

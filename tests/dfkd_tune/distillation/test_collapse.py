@@ -324,9 +324,16 @@ def test_images_of_all_epochs_are_kept_but_not_too_many(side: int, most: int, ep
         channels=1, height=side, width=side, mean=(0,), std=(1,), num_classes=2
     )
     watch = CollapseWatch(CollapseConfig(), size, CPU)
+    # Its class tells whether the number is above a half of all.
+    bright = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
+    bright[-1].weight.data.copy_(torch.tensor([[0.0], [1.0]]))
+    bright[-1].bias.data.copy_(torch.tensor([epochs / 2, 0.0]))
+    teacher = TappedNetwork(bright, size)
     for epoch in range(epochs):
-        watch._keep(numbered(epoch, size))
+        watch._keep(numbered(epoch, size), teacher)
         assert len(watch.images) <= most
+        above = watch.images[:, 0, 0, 0].float() > epochs / 2
+        assert torch.equal(watch.classes, above.long())
         # The newest are there whole.
         newest = watch.images[-PER_EPOCH:]
         assert torch.equal(newest, numbered(epoch, size, PER_EPOCH).half())
@@ -361,6 +368,28 @@ def test_a_watch_from_a_state_goes_on_as_the_first(look: Callable[..., CollapseS
     ):
         assert look(first, **given) == look(second, **given)
     assert torch.equal(first.images, second.images)
+
+
+def test_the_teacher_classifies_a_kept_image_once() -> None:
+    teacher = TappedNetwork(Dots(), DOTS)
+    asked: list[int] = []
+    teacher.network.register_forward_pre_hook(lambda _m, given: asked.append(len(given[0])))
+    watch = watch_of()
+    for _ in range(3):
+        watch.look(teacher, Dots(), VARIED, EVEN, student_trained=True, kd=0.5)
+    assert asked == [12, 12] * 3, "the batch, and what is kept of it"
+    assert len(watch.images) == len(watch.classes) == 36
+
+
+def test_a_state_without_classes_has_them_again(look: Callable[..., CollapseSigns]) -> None:
+    """Older checkpoints have images alone."""
+    first, second = watch_of(), watch_of()
+    look(first)
+    state = first.state_dict()
+    del state["classes"]
+    second.load_state_dict(state)
+    assert look(first, images=VARIED[:5]) == look(second, images=VARIED[:5])
+    assert torch.equal(first.classes, second.classes)
 
 
 def test_a_look_draws_no_random_numbers_and_leaves_the_student_as_it_was(
