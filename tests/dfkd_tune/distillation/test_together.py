@@ -214,8 +214,8 @@ def test_the_teacher_is_asked_once_for_all(
         distil_together(configs, teacher, inputs)
         handle.remove()
         passes.append(calls.count(configs[0].schedule.batch_size))
-    # But for each one's collapse watch: the last batch of three epochs, and six kept images.
-    assert passes[1] - passes[0] == 2 * (3 + 1)
+    # But for each one's collapse watch: the last batch of three epochs, and what is kept of it.
+    assert passes[1] - passes[0] == 2 * (3 + 3)
 
 
 def test_only_what_shares_its_images_can_be_together(
