@@ -14,7 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from dfkd_tune.classifiers import NetworkConfig, UsedPrecision, build_classifier, fast_layout
+from dfkd_tune.classifiers import (
+    NetworkConfig,
+    UsedPrecision,
+    build_classifier,
+    computing_in,
+    fast_layout,
+)
 from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.sweeps import environment, usable_cpus
 from performance.cases import IMAGENET_MEAN, IMAGENET_STD
@@ -81,7 +87,7 @@ def _classifying(
 ) -> Callable[[], None]:
     def run() -> None:
         network.eval()
-        with torch.no_grad(), torch.autocast("cpu", enabled=precision == "bfloat16"):
+        with torch.no_grad(), computing_in(precision, CPU):
             network(images)
 
     return run
@@ -92,7 +98,7 @@ def _training(
 ) -> Callable[[], None]:
     def run() -> None:
         network.train()
-        with torch.autocast("cpu", enabled=precision == "bfloat16"):
+        with computing_in(precision, CPU):
             logits = network(images)
         logits.float().square().mean().backward()
 
