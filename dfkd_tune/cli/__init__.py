@@ -14,6 +14,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     status = run_command_line()
-    # The end of the process frees its memory; to look for cycles in it first takes half a second.
-    gc.freeze()
+    if "torch" not in sys.modules:
+        # The end of the process frees its memory; to look for cycles in it first takes half a
+        # second. What comes with PyTorch is freed, or Triton says how much of it was not.
+        gc.freeze()
     sys.exit(status)

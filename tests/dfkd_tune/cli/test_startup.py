@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from run_folders import empty_run
 
+from dfkd_tune import __version__
+
 # Each takes a second or more to load.
 HEAVY = {"torch", "ray", "optuna", "sklearn", "scipy.stats", "pandas"}
 
@@ -86,3 +88,25 @@ print(*(set({names}) & sys.modules.keys()))
         check=True,
     )
     assert done.stdout == "\n"
+
+
+def test_the_end_of_a_command_says_nothing_of_memory() -> None:
+    """Triton, which training loads, counts at the end what of its own was not freed."""
+    script = """
+import sys
+import torch
+import triton._C.libtriton
+from dfkd_tune.cli import main
+
+sys.argv = ["dfkd-tune", "--version"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout == f"dfkd-tune {__version__}\n"
+    assert done.stderr == ""
