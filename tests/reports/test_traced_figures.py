@@ -9,7 +9,14 @@ from large_runs import write_large_run
 from page_figures import Drawn, read_figures, trace_figures
 from traced_figures import ALWAYS_DRAWN, FIGURES, MARKS, side_by_side
 from traced_page import Files
-from traced_runs import confirmation_run, searched_run, suite_runs, sweep_maker
+from traced_runs import (
+    ablation_run,
+    confirmation_run,
+    methods_run,
+    searched_run,
+    suite_runs,
+    sweep_maker,
+)
 from traced_together import profile
 
 from dfkd_tune.records import RunFolder
@@ -70,6 +77,12 @@ def test_every_number_in_the_figures_of_sweeps_side_by_side_is_traced(
         trace_run(figures, files, place=place)
     assert trace_figures(figures, "sides", runs, {"side-by-side": side_by_side}) == ["side-by-side"]
     assert {figure.place for figure in figures} == {"sides", "run-1", "run-2"}
+
+
+def test_every_number_in_the_figures_of_comparisons_is_traced(make_run: Maker, spec: Any) -> None:
+    runs = (methods_run(make_run, spec, 1), methods_run(make_run, spec, 3))
+    for run in (ablation_run(make_run, spec), *runs):
+        trace_run(figures_of([run.path]), Files(run.path), "comparison")
 
 
 def test_what_is_drawn_of_too_many_trials_and_classes_is_traced(tmp_path: Path, look: Any) -> None:

@@ -5,16 +5,13 @@ from typing import Any
 
 import pytest
 from page_text import read_page
-from traced import ALWAYS
 from traced_page import Files, Page
 from traced_runs import confirmation_run, suite_runs, sweep_maker
 from traced_together import (
     trace_aggregate,
-    trace_comparison,
     trace_headlines,
     trace_matrix,
     trace_side_by_side,
-    trace_verdict_of_comparison,
 )
 
 from dfkd_tune.records import RunFolder
@@ -68,15 +65,3 @@ def test_every_number_of_sweeps_side_by_side_is_traced(sweep: Any, tmp_path: Pat
     page.text(why, "2")
     page.text(page.body.all("h1")[0], str(len(runs)))
     assert of_all_runs(page) == []
-
-
-def test_every_number_of_a_comparison_is_traced(confirmation: RunFolder) -> None:
-    """But for what the page of a sweep tells in the same way."""
-    html = write_report([confirmation.path]).html.read_text(encoding="utf-8")
-    page, files = Page(read_page(html)), Files(confirmation.path)
-    own = {"Verdict": trace_verdict_of_comparison, "comparison": trace_comparison}
-    own |= {name: ALWAYS[name] for name in ("history", "leaderboard", "curves", "losses", "time")}
-    names = {name: name if name == "Verdict" else f"run-1-{name}" for name in own}
-    for name, trace in own.items():
-        trace(page, files, page.section(names[name]))
-    assert [text for text in page.left() if text.split(":")[0] in names.values()] == []

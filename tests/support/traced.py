@@ -333,10 +333,15 @@ def trace_run(page: Page, files: Files, more: Mapping[str, Trace]) -> None:
         files: of the run.
         more: the sections that it has beside those that are always there.
     """
-    sections = {label(section): section for section in page.body.all("section")}
     traced = {**ALWAYS, **more}
     if not files.selection:
         traced = {name: trace for name, trace in traced.items() if name not in OF_THE_SELECTED}
+    trace_sections(page, files, traced)
+
+
+def trace_sections(page: Page, files: Files, traced: Mapping[str, Trace]) -> None:
+    """Trace these sections of a page of one run; fails where it has others."""
+    sections = {label(section): section for section in page.body.all("section")}
     assert {name.removeprefix("run-1-") for name in sections} == set(traced)
     for name, section in sections.items():
         traced[name.removeprefix("run-1-")](page, files, section)

@@ -11,8 +11,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from page_figures import Drawn, Expected, Tracer, columns, written
+from traced_comparison import spread_words, tested_of, variants
 from traced_figures_within import balance, classes, entropy, losses, time, utilisation, watch
-from traced_page import FINAL, Files, Near, Trial, percent, ratio, spread
+from traced_page import FINAL, Files, Near, Trial, percent, spread
 from traced_search import (
     OWN,
     against,
@@ -207,18 +208,15 @@ def choice(files: Files, drawn: Drawn) -> Expected:
 
 
 def comparison(files: Files, drawn: Drawn) -> Expected:
-    found: dict[str, list[float]] = {}
-    for each in files.experiment["comparison"]["variants"]:
-        of = [t for t in files.trials if t.record["variant"] == each["name"]]
-        found[each["name"]] = [ratio(files.json(f"trials/{t.name}/test.json")) for t in of]
+    found, several = tested_of(files), files.experiment["comparison"]["seeds"] > 1
     fields = {
         "x": [fmean(values) for values in found.values()],
-        "error_x": [stdev(values) for values in found.values()],
-        "text": [f"{fmean(values):.1f} ± {stdev(values):.1f} %" for values in found.values()],
+        "error_x": [stdev(values) if len(values) > 1 else 0 for values in found.values()],
+        "text": [f"{spread_words(values)} %" for values in found.values()],
         "y": list(found),
     }
-    name = "mean and standard deviation over seeds"
-    return Expected({name: fields}, {"yaxis.categoryarray": list(found)})
+    name = "mean and standard deviation over seeds" if several else "one seed each"
+    return Expected({name: fields}, {"yaxis.categoryarray": list(variants(files))})
 
 
 ALWAYS_DRAWN: dict[str, Tracer] = {

@@ -128,24 +128,88 @@ def sweep_maker(make_run: Maker, spec: Any, make_selection: Any) -> Any:
 
 def confirmation_run(make_run: Maker, spec: Any) -> RunFolder:
     """Two configurations of a sweep, three seeds each."""
-    variants = [{"name": name, "words": f"of {name}"} for name in ("t0000", "t0002")]
-    comparison = {"what": "confirmation", "source": "/runs/one", "seeds": 3, "variants": variants}
     trials = [
-        spec(
-            values=(*[0.5] * 5, end - 0.001 * right, end),
-            architecture="resnet18",
-            width=1.0,
-            variant=variant,
-            test=outcome(right),
-        )
+        compared(spec, variant, right, (*[0.5] * 5, end - 0.001 * right, end))
         for variant, end, counts in (
             ("t0000", 0.9, (410, 400, 396)),
             ("t0002", 0.8, (430, 424, 431)),
         )
         for right in counts
     ]
-    run = make_run(trials, name="one-confirmed", kind="comparison", comparison=comparison)
+    variants = [variant(name, f"of {name}") for name in ("t0000", "t0002")]
+    run = comparison_run(
+        make_run, "confirmation", 3, variants, trials, source="/runs/one", name="one-confirmed"
+    )
     return change(run, benchmark="cifar10", method="dfq")
+
+
+def ablation_run(make_run: Maker, spec: Any) -> RunFolder:
+    """Two seeds of variants, of most of which something was published; three trials were lost."""
+    variants = [
+        variant("full", "the recipe as it is", "DFKD-FGVC"),
+        variant("baseline", "KD alone", "DFKD-FGVC (KD only)"),
+        variant("order_2", "maps of order 2", "DFKD-FGVC (order 2)"),
+        variant("kd_9", "a temperature of 9"),
+    ]
+    rising = (0.2, 0.3, 0.5, 0.45, 0.6, 0.55)
+    early: dict[str, Any] = {"values": (0.2, 0.1), "test": None}
+    signs = {1: ("features",), 2: ("features", "classes")}
+    trials = [
+        compared(spec, "full", 331, (*rising, 0.71)),
+        compared(spec, "baseline", 306, (*rising, 0.62)),
+        compared(spec, "order_2", 318, (*rising, 0.66)),
+        compared(spec, "kd_9", 0, state="diverged", reason="loss not finite", **early),
+        compared(spec, "full", 324, (*rising, 0.7)),
+        compared(spec, "baseline", 0, state="collapsed", reason="2 signs", signs=signs, **early),
+        compared(spec, "order_2", 322, (*rising, 0.68)),
+        compared(spec, "kd_9", 0, state="collapsed", reason="2 signs", signs=signs, **early),
+    ]
+    run = comparison_run(make_run, "ablation", 2, variants, trials)
+    return change(run, benchmark="cub200", method="dfkd_fgvc")
+
+
+def methods_run(make_run: Maker, spec: Any, seeds: int) -> RunFolder:
+    """Three methods, of which the last has not ended a distillation."""
+    counts = {"dfq": (402, 391, 410), "cgdd": (395, 401, 388)}
+    trials = [
+        compared(spec, name, right, (*[0.4] * 6, right / 450))
+        for name, of in counts.items()
+        for right in of[:seeds]
+    ]
+    running = {"values": (0.3, 0.2), "test": None, "total_epochs": 7}
+    trials.append(compared(spec, "cmi", 0, state="running", **running))
+    variants = [variant(name, "") for name in (*counts, "cmi")]
+    name = "methods" if seeds == 1 else "methods-over-seeds"
+    run = comparison_run(make_run, "methods", seeds, variants, trials, state="running", name=name)
+    return change(run, benchmark="cifar10", method="dfq")
+
+
+def compared(spec: Any, name: str, right: int, values: tuple[float, ...] = (), **more: Any) -> Any:
+    """A trial of a variant, with this many test images right of 450."""
+    own = {"values": values, "test": outcome(right), "architecture": "resnet18", "width": 1.0}
+    return spec(variant=name, **{**own, **more})
+
+
+def variant(name: str, words: str, published: str | None = None) -> dict[str, str | None]:
+    return {"name": name, "words": words, "published": published}
+
+
+def comparison_run(
+    make_run: Maker,
+    what: str,
+    seeds: int,
+    variants: list[dict[str, str | None]],
+    trials: list[Any],
+    *,
+    source: str = "",
+    **run: Any,
+) -> RunFolder:
+    """A comparison; `run` is of the run as a whole."""
+    comparison = {"what": what, "seeds": seeds, "variants": variants, "source": source}
+    folder: RunFolder = make_run(
+        trials, kind="comparison", comparison=comparison, **{"name": what, **run}
+    )
+    return folder
 
 
 def change(run: RunFolder, benchmark: str, method: str, **keys: Any) -> RunFolder:

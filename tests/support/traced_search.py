@@ -292,32 +292,42 @@ def trace_published(page: Page, files: Files, section: Element) -> None:
         rows = [
             row for row in csv.DictReader(file) if row["benchmark"] == files.experiment["benchmark"]
         ]
-    best, test = files.best, files.selection["test"]
-    images = test["images"]
+    network = files.best.record["configuration"]["student"]
     page.text(parts(section, "p")[0], files.experiment["benchmark"])
-    here, others = parts(section, "table")
-    own, *beside = (row for body in parts(here, "tbody") for row in parts(body, "tr"))
-    _, networks, student, teacher, relative, source = own.within_cells
-    page.text(networks, f"{files.teacher['architecture']} 1 {best.student}")
-    page.text(student, f"{100 * (test['both_correct'] + test['student_only']) / images:.2f}")
-    page.text(teacher, f"{100 * (test['both_correct'] + test['teacher_only']) / images:.2f}")
-    low, high = bootstrap(test)
-    page.text(relative, f"{ratio(test):.2f}", low, high)
-    page.text(source, best.name)
-    pair = (files.teacher["architecture"], best.record["configuration"]["student"]["architecture"])
-    assert best.record["configuration"]["student"]["width"] != 1, "no network of that name"
+    *here, others = parts(section, "table")
+    beside = [row for table in here for row in parts(table, "tr") if not row.all("th", "n")]
+    if files.selection:
+        _trace_own(page, files, beside.pop(0))
+    # A network of another width has another name than any in the file.
+    pair = (files.teacher["architecture"], network["architecture"] if network["width"] == 1 else 0)
     unnamed = [row for row in rows if not row["teacher"] and not row["student"]]
-    rest = [row for row in rows if row not in unnamed]
-    assert pair in {(row["teacher"], row["student"]) for row in rest}
+    same = [row for row in rows if (row["teacher"], row["student"]) == pair]
+    rest = [row for row in rows if row not in unnamed and row not in same]
     page.text(parts(section, "summary")[0], str(len(rest)))
     shown = [row for row in beside if "group" not in row.classes]
-    groups = ((shown, unnamed), (parts(parts(others, "tbody")[0], "tr"), rest))
+    groups = (
+        (shown[: len(same)], same),
+        (shown[len(same) :], unnamed),
+        (parts(parts(others, "tbody")[0], "tr"), rest),
+    )
     for found, expected in groups:
         cells = [row.cells for row in found]
         assert sorted(cells) == sorted(map(_published_cells, expected))
         known = [float(numbers(row[4])[0]) for row in cells if row[4] != "not published"]
         assert known == sorted(known, reverse=True)
         page.claimed |= {cell for row in found for cell in row.within_cells}
+
+
+def _trace_own(page: Page, files: Files, row: Element) -> None:
+    """Claim the row of the selected student."""
+    best, test = files.best, files.selection["test"]
+    images = test["images"]
+    _, networks, student, teacher, relative, source = row.within_cells
+    page.text(networks, f"{files.teacher['architecture']} 1 {best.student}")
+    page.text(student, f"{100 * (test['both_correct'] + test['student_only']) / images:.2f}")
+    page.text(teacher, f"{100 * (test['both_correct'] + test['teacher_only']) / images:.2f}")
+    page.text(relative, f"{ratio(test):.2f}", *bootstrap(test))
+    page.text(source, best.name)
 
 
 def _published_cells(row: dict[str, str]) -> list[str]:

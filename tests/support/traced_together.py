@@ -1,20 +1,19 @@
-"""Traces the sections of several runs: headline, matrix, aggregate, side by side, comparison."""
+"""Traces the sections of several runs: headline, matrix, aggregate, side by side."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import groupby
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 from page_figures import Drawn, Expected
 from page_text import Element
-from scipy import stats
+from traced_comparison import confirmed, mean_interval, outcomes, planned, share, variants
 from traced_page import (
     DASH,
     Files,
     Near,
     Page,
-    Trial,
     bootstrap,
     clock,
     parts,
@@ -26,33 +25,6 @@ from traced_search import PUBLISHED, best_so_far
 
 LEVELS = (50, 60, 70, 80, 85, 90, 95, 98, 100)
 """Shown of a performance profile."""
-
-
-def share(test: dict[str, int], who: str) -> float:
-    return (test["both_correct"] + test[f"{who}_only"]) / test["images"]
-
-
-def confirmed(files: Files) -> list[Trial]:
-    """The trials of the configuration that a confirmation has chosen."""
-    by_variant = variants(files)
-    return max(by_variant.values(), key=lambda trials: fmean(t.values[-1] for t in trials))
-
-
-def variants(files: Files) -> dict[str, list[Trial]]:
-    names = [each["name"] for each in files.experiment["comparison"]["variants"]]
-    return {n: [t for t in files.trials if t.record["variant"] == n] for n in names}
-
-
-def outcomes(files: Files) -> list[dict[str, int]]:
-    """What a run has on the test split: of its selection, or of its confirmed configuration."""
-    if files.run["kind"] == "sweep":
-        return [files.selection["test"]]
-    return [files.json(f"trials/{trial.name}/test.json") for trial in confirmed(files)]
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
-    return float(low), float(high)
 
 
 def trace_headlines(page: Page, runs: list[Files], section: Element) -> None:
@@ -72,15 +44,8 @@ def trace_headlines(page: Page, runs: list[Files], section: Element) -> None:
             page.text(value, percent(files.best.values[-1]))
         else:
             page.text(student, confirmed(files)[0].record["variant"], str(len(variants(files))))
-        page.text(trials, f"{files.finished} {_planned(files)}")
+        page.text(trials, f"{files.finished} {planned(files)}")
         page.text(seconds, f"{sum(trial.seconds for trial in files.trials):,.1f}")
-
-
-def _planned(files: Files) -> int:
-    if files.run["kind"] == "sweep":
-        return files.planned
-    comparison = files.experiment["comparison"]
-    return int(comparison["seeds"]) * len(comparison["variants"])
 
 
 def _cells(runs: list[Files]) -> dict[tuple[str, str], list[Files]]:
@@ -318,62 +283,3 @@ def profile(runs: list[Files], drawn: Drawn) -> Expected:
         shares = [sum(score >= level for score in of) / len(of) for level in levels]
         traces[method] = {"x": levels, "y": shares}
     return Expected(traces, {})
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{fmean(values):.1f} ± {stdev(values):.1f}"
-
-
-def trace_verdict_of_comparison(page: Page, files: Files, section: Element) -> None:
-    status, sentence, meta = parts(section, "p")
-    page.text(status, f"{files.finished} {_planned(files)}")
-    tests = outcomes(files)
-    values = [ratio(test) for test in tests]
-    low, high = (f"{end:.1f}" for end in mean_interval(values))
-    name, of = confirmed(files)[0].record["variant"], variants(files)
-    mean = f"{fmean(values):.1f}"
-    seeds = str(len(tests))
-    page.text(sentence, str(len(of)), seeds, name, mean, seeds, low, high)
-    relative, configuration, trials, compute = parts(section, "dd")
-    page.text(parts(section, "dt")[0], seeds)
-    page.text(relative, mean, low, high)
-    words = {each["name"]: each["words"] for each in files.experiment["comparison"]["variants"]}
-    page.text(configuration, name, words[name])
-    page.text(trials, f"{files.finished} {_planned(files)}")
-    seconds = clock(sum(trial.seconds for trial in files.trials))
-    page.text(compute, seconds, f"{sum(trial.steps for trial in files.trials):,}")
-    times = [f"{files.run[key][:10]} {files.run[key][11:16]}" for key in ("created", "updated")]
-    page.text(meta, files.experiment["benchmark"], *times)
-
-
-def trace_comparison(page: Page, files: Files, section: Element) -> None:
-    comparison = files.experiment["comparison"]
-    page.text(parts(section, "p")[0], str(comparison["seeds"]))
-    chosen = confirmed(files)[0].record["variant"]
-    words = {each["name"]: each["words"] for each in comparison["variants"]}
-    found: dict[str, list[float]] = {}
-    rows: list[Sequence[str]] = []
-    for name, trials in variants(files).items():
-        tests = [files.json(f"trials/{trial.name}/test.json") for trial in trials]
-        found[name] = [ratio(test) for test in tests]
-        ahead = fmean(found[name]) - fmean(next(iter(found.values())))
-        measured: tuple[list[float], ...] = (
-            [100 * share(test, "student") for test in tests],
-            [100 * trial.values[-1] for trial in trials],
-            [100 * max(trial.values) for trial in trials],
-            [100 * fmean(trial.values[-5:]) for trial in trials],
-            [trial.seconds for trial in trials],
-        )
-        rows.append(
-            (
-                name + (" chosen " if name == chosen else " ") + words[name],
-                f"{len(trials)} of {comparison['seeds']}",
-                _spread(found[name]),
-                f"{ahead:+.1f}" if len(found) > 1 else "",
-                *map(_spread, measured),
-            )
-        )
-    (table,) = parts(section, "table")
-    page.rows(table, *rows)
-    best = max(found, key=lambda name: fmean(found[name]))
-    page.text(parts(section, "figcaption")[0], str(len(found)), best, _spread(found[best]))

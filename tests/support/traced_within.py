@@ -427,10 +427,10 @@ def trace_caveats(page: Page, files: Files, section: Element) -> None:
     counts = files.experiment["data_counts"]
     held_out = files.selection.get("held_out")
     children = sum(bool(trial.record.get("parent")) for trial in files.trials)
+    met = sum(bool(files.json(f"trials/{trial.name}/test.json")) for trial in files.trials)
     stopped = len(files.of("stopped"))
     budgets = sorted({trial.record["total_student_steps"] for trial in files.trials})
-    last = [str(stopped)] if stopped else []
-    last += [f"{budgets[0]:,} {budgets[-1]:,}"] if len(budgets) > 1 else []
+    different = [f"{budgets[0]:,} {budgets[-1]:,}"] if len(budgets) > 1 else []
     audit = []
     if files.audit:
         of = files.audit
@@ -439,10 +439,11 @@ def trace_caveats(page: Page, files: Files, section: Element) -> None:
         "Trials are scored by agreement": [f"{counts.get('validation', 0):,}"],
         "No real image was used": audit,
         "Without labels no accuracy": [str(held_out["images"])] if held_out else [],
-        f"{children} trial": [str(children)],
+        "began from the weights": [str(children)],
+        "of this comparison met": [str(met)],
+        "ended early by the scheduler": [str(stopped), *different],
+        "Trials had different budgets": different,
     }
-    *first, end = parts(section, "li")
-    for item in first:
-        found = [text for start, text in told.items() if item.own.startswith(start)]
+    for item in parts(section, "li"):
+        found = [text for words, text in told.items() if words in item.own]
         page.text(item, *(found[0] if found else []))
-    page.text(end, *last)
