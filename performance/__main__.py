@@ -21,6 +21,7 @@ def bench(
     ways: Annotated[str, typer.Option(help="names, with commas")] = ",".join(WAYS),
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     epochs: Annotated[int, typer.Option(min=2, help="of a block; the first warms up")] = 3,
+    iterations: Annotated[int, typer.Option(min=1, help="of an epoch")] = 4,
     threads: Annotated[int | None, typer.Option(min=1, help="all cores by default")] = None,
     output: Annotated[Path, typer.Option(help="JSON file")] = Path("performance.json"),
 ) -> None:
@@ -51,6 +52,7 @@ def bench(
                     names,
                     rounds=rounds,
                     epochs=epochs,
+                    iterations=iterations,
                     threads=used,
                     rates=rates,
                     progress=status.update,
@@ -63,6 +65,7 @@ def bench(
             document = {
                 "environment": environment(),
                 "threads": used,
+                "iterations_of_an_epoch": iterations,
                 "matrix_operations_per_second": rates,
                 "cases": found,
             }

@@ -15,6 +15,9 @@ from performance.worker import serve
 
 MATRIX = 2048
 
+SAME = (PLAIN, "default", "compiled")
+"""Ways that are to give the same losses."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
@@ -29,8 +32,8 @@ class Way:
         cpu_speed: the same by seconds of CPU, which other work on the machine changes little.
         peak_memory_mib: of the process after its blocks.
         arithmetic_share: of the machine's rate of matrix products in the way's precision.
-        loss_difference: largest relative difference of a loss to the plain loop's in its first
-            epoch; None for ways that are to differ.
+        loss_difference: largest relative difference of a loss to the plain loop's in the first
+            iteration; None for ways that are to differ.
         phases: seconds of what a loop does, each by itself.
         epoch_seconds: every epoch measured, by round.
     """
@@ -67,6 +70,7 @@ def measure_case(
     *,
     rounds: int,
     epochs: int,
+    iterations: int,
     threads: int,
     rates: dict[str, float],
     progress: Callable[[str], None] = lambda _words: None,
@@ -79,6 +83,7 @@ def measure_case(
         ways: of `WAYS`, the plain one among them.
         rounds: in each of which every way trains a block.
         epochs: of a block; the first warms up.
+        iterations: of an epoch.
         threads: of PyTorch.
         rates: of matrix products by precision.
         progress: told what is being done.
@@ -89,7 +94,7 @@ def measure_case(
     for way in ways:
         here, there = context.Pipe()
         process = context.Process(
-            target=serve, args=(there, pair, recipe, way, epochs, threads), daemon=False
+            target=serve, args=(there, pair, recipe, way, epochs, iterations, threads), daemon=False
         )
         process.start()
         # Else a process that dies would be waited for.
@@ -103,6 +108,7 @@ def measure_case(
             blocks[way].append(_ask(lines[way], "block"))
     progress(f"{pair}, {recipe}: phases")
     memory = {way: _ask(lines[way], "memory") for way in ways}
+    losses = {way: _ask(lines[way], "losses") for way in ways}
     phases = {way: _ask(lines[way], "phases") for way in ways}
     # Only how often the teacher is asked changes their number, not the precision.
     counted: dict[bool, int] = {}
@@ -122,6 +128,7 @@ def measure_case(
             blocks[way],
             plain,
             memory=memory[way],
+            loss_difference=difference(losses[way], losses[PLAIN]) if way in SAME else None,
             phases=phases[way],
             operations=operations[way],
             rate=rates["bfloat16" if "bfloat16" in way else "float32"],
@@ -141,6 +148,7 @@ def _way(
     plain: list[dict[str, Any]],
     *,
     memory: float,
+    loss_difference: float | None,
     phases: dict[str, float],
     operations: int,
     rate: float,
@@ -148,7 +156,6 @@ def _way(
     seconds = [each for block in blocks for each in block["seconds"]]
     synthesis = [each for block in blocks for each in block["synthesis"]]
     middle = statistics.median(seconds)
-    same = name in (PLAIN, "default", "compiled")
     return Way(
         name=name,
         steps_per_second=blocks[0]["steps"] / middle,
@@ -160,7 +167,7 @@ def _way(
         cpu_speed=_ratio(blocks, plain, "cpu"),
         peak_memory_mib=memory,
         arithmetic_share=operations / middle / rate,
-        loss_difference=difference(blocks[0], plain[0]) if same else None,
+        loss_difference=loss_difference,
         phases=phases,
         epoch_seconds=[block["seconds"] for block in blocks],
     )
@@ -175,8 +182,6 @@ def _ratio(blocks: list[dict[str, Any]], plain: list[dict[str, Any]], kind: str)
     )
 
 
-def difference(block: dict[str, Any], plain: dict[str, Any]) -> float:
-    """Largest difference of a loss in the first epoch, relative where it is above 1."""
-    first: dict[str, float] = block["losses"][0]
-    other: dict[str, float] = plain["losses"][0]
-    return max(abs(first[name] - value) / max(1.0, abs(value)) for name, value in other.items())
+def difference(losses: dict[str, float], plain: dict[str, float]) -> float:
+    """Largest difference of a loss, relative where it is above 1."""
+    return max(abs(losses[name] - value) / max(1.0, abs(value)) for name, value in plain.items())

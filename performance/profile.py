@@ -41,7 +41,7 @@ def kind_of(operation: str) -> str:
 def _profiled(pair: str, recipe: str, way: str) -> dict[str, float]:
     """Seconds of the second epoch by kind; they add up to what PyTorch computed in."""
     case = PAIRS[pair]
-    config = configuration(case, recipe, way, 2)
+    config = configuration(case, recipe, way, 2, 1)
     teacher = build_classifier(NetworkConfig(architecture=case.teacher, width=1.0), case.inputs, 1)
     profiler = profile(activities=[ProfilerActivity.CPU])
     if way == PLAIN:

@@ -35,7 +35,6 @@ class Block:
         cpu: seconds of CPU of each epoch, of all threads of the process.
         synthesis: seconds of it.
         student: seconds of it.
-        losses: of each epoch: mean of every weighted term.
     """
 
     steps: int
@@ -44,7 +43,6 @@ class Block:
     cpu: list[float] = field(default_factory=list)
     synthesis: list[float] = field(default_factory=list)
     student: list[float] = field(default_factory=list)
-    losses: list[dict[str, float]] = field(default_factory=list)
 
     def count(self, synthesis: float, student: float, total: float) -> None:
         """Take in an epoch after the first."""
@@ -54,9 +52,10 @@ class Block:
 
 
 class _Case:
-    def __init__(self, pair: Pair, recipe: str, way: str, epochs: int) -> None:
+    def __init__(self, pair: Pair, recipe: str, way: str, epochs: int, iterations: int) -> None:
         self.pair, self.way, self.inputs = pair, way, pair.inputs
-        self.config = configuration(pair, recipe, way, epochs)
+        self.config = configuration(pair, recipe, way, epochs, iterations)
+        self.short = configuration(pair, recipe, way, 1, 1)
 
     def teacher(self) -> nn.Module:
         """A teacher for one use: hooks that a loop leaves on it would slow the next one."""
@@ -78,7 +77,7 @@ class _Case:
             loop = PlainLoop(self.config, self.teacher(), self.inputs, Path(folder))
             for epoch in range(self.config.schedule.epochs):
                 began, used = time.perf_counter(), time.process_time()
-                block.losses.append(loop.epoch())
+                loop.epoch()
                 if epoch:
                     block.cpu.append(time.process_time() - used)
                     total = time.perf_counter() - began
@@ -89,7 +88,6 @@ class _Case:
         block, used = self.empty_block(), [0.0]
 
         def report(progress: Progress) -> None:
-            block.losses.append(dict(progress.losses))
             used.append(time.process_time())
             if progress.epoch > 1:
                 block.cpu.append(used[-1] - used[-2])
@@ -98,6 +96,21 @@ class _Case:
 
         distil(self.config, self.teacher(), self.inputs, report=report)
         return block
+
+    def losses(self) -> dict[str, float]:
+        """Mean of every weighted term over an iteration, the first."""
+        if self.way == PLAIN:
+            with tempfile.TemporaryDirectory() as folder:
+                loop = PlainLoop(self.short, self.teacher(), self.inputs, Path(folder))
+                return loop.epoch()
+        found: dict[str, float] = {}
+        distil(
+            self.short,
+            self.teacher(),
+            self.inputs,
+            report=lambda progress: found.update(progress.losses),
+        )
+        return found
 
     def operations(self) -> int:
         """Floating point operations of an epoch's networks, forward and backward."""
@@ -161,9 +174,8 @@ class _Case:
             return _median(lambda: torch.save(state, folder / "state.pt"))
         store = CheckpointStore(folder, configuration_hash(self.config))
         states = []
-        short = self.config.schedule.model_copy(update={"epochs": 1, "student_steps": 1})
         distil(
-            self.config.model_copy(update={"schedule": short}),
+            self.short,
             self.teacher(),
             self.inputs,
             report=lambda progress: states.append(progress.state()),
@@ -181,9 +193,15 @@ def _median(work: Callable[[], object]) -> float:
 
 
 def serve(
-    connection: Connection, pair: str, recipe: str, way: str, epochs: int, threads: int
+    connection: Connection,
+    pair: str,
+    recipe: str,
+    way: str,
+    epochs: int,
+    iterations: int,
+    threads: int,
 ) -> None:
-    """Do what is asked for over a connection: block, phases, operations, memory; then end.
+    """Do what is asked for over a connection: block, losses, phases, operations, memory; end.
 
     Args:
         connection: gives words, takes answers.
@@ -191,16 +209,19 @@ def serve(
         recipe: name of a method.
         way: one of `WAYS`.
         epochs: of a block.
+        iterations: of an epoch.
         threads: of PyTorch.
     """
     torch.set_num_threads(threads)
-    case = _Case(PAIRS[pair], recipe, way, epochs)
+    case = _Case(PAIRS[pair], recipe, way, epochs, iterations)
     while True:
         word = connection.recv()
         if word == "end":
             return
         if word == "block":
             connection.send(asdict(case.block()))
+        elif word == "losses":
+            connection.send(case.losses())
         elif word == "phases":
             connection.send(case.phases())
         elif word == "operations":

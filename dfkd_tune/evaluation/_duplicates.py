@@ -34,7 +34,7 @@ def penultimate_features(
     vectors, logits = [], []
     try:
         with evaluation_mode(network), torch.no_grad():
-            for part in torch.split(images, usual_batch(images)):
+            for part in torch.split(images, usual_batch(images, device)):
                 made = tapped(part.to(device), features=True)
                 vectors.append(made.penultimate_vector.float().cpu())
                 logits.append(made.logits.float().cpu())

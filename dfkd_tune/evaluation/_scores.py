@@ -53,7 +53,7 @@ def _predict(
     prepare: Callable[[Tensor], Tensor],
 ) -> Tensor:
     device = next(network.parameters()).device
-    size = batch_size or usual_batch(images)
+    size = batch_size or usual_batch(images, device)
     with evaluation_mode(network), torch.no_grad():
         parts = [
             network(prepare(part.to(device))).float().cpu() for part in torch.split(images, size)
@@ -61,10 +61,14 @@ def _predict(
     return torch.cat(parts)
 
 
-def usual_batch(images: Tensor) -> int:
-    """How many images `(N, C, H, W)` to classify at a time."""
+def usual_batch(images: Tensor, device: torch.device) -> int:
+    """How many images `(N, C, H, W)` to classify at a time on a device."""
+    positions = images.shape[2] * images.shape[3]
+    if device.type == "cpu":
+        # What a CPU's caches no longer hold makes it slower: measured in docs/performance.md.
+        return max(8, min(64, 2**18 // positions))
     # About 4 million positions, so that 224 pixels fit into memory too.
-    return max(16, min(1024, 2**22 // (images.shape[2] * images.shape[3])))
+    return max(16, min(1024, 2**22 // positions))
 
 
 def split_score(logits: Tensor, labels: Tensor) -> SplitScore:

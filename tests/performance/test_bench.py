@@ -48,9 +48,9 @@ def test_the_plain_loop_gives_the_same_losses(name: str, tolerance: float, tmp_p
 def test_every_recipe_of_the_bench_is_measured_beside_every_way() -> None:
     for pair in cases.PAIRS.values():
         for recipe in cases.RECIPES:
-            plain = cases.configuration(pair, recipe, cases.PLAIN, 3)
+            plain = cases.configuration(pair, recipe, cases.PLAIN, 3, 2)
             for way, changes in cases.WAYS.items():
-                config = cases.configuration(pair, recipe, way, 3)
+                config = cases.configuration(pair, recipe, way, 3, 2)
                 assert (config == plain) == (not changes)
                 assert config.schedule.total_student_steps == plain.schedule.total_student_steps
 
@@ -65,6 +65,7 @@ def test_a_case_is_measured_in_processes_of_their_own(
         [
             *(sys.executable, "-m", "performance", "--pairs", "tiny", "--recipes", "dfq"),
             *("--ways", "default,bfloat16", "--rounds", "1", "--threads", "1"),
+            *("--iterations", "2"),
             *("--output", str(output)),
         ],
         capture_output=True,
@@ -90,6 +91,7 @@ def test_a_case_is_measured_in_processes_of_their_own(
         (block,) = way["epoch_seconds"]
         assert len(block) == 2
     assert found["threads"] == 1
+    assert found["iterations_of_an_epoch"] == 2
 
 
 def test_an_unknown_name_is_refused_in_one_line() -> None:
@@ -155,8 +157,9 @@ def test_a_block_leaves_nothing_on_the_networks_of_the_next(
             return super().epoch()
 
     monkeypatch.setattr(worker, "PlainLoop", Counting)
-    case = worker._Case(cases.PAIRS["tiny"], "dfq", cases.PLAIN, 1)
-    first, second = case.block(), case.block()
-    assert len(seen) == 2
-    assert seen[0] == seen[1] > 0
-    assert first.losses == second.losses
+    case = worker._Case(cases.PAIRS["tiny"], "dfq", cases.PLAIN, 1, 1)
+    case.block()
+    first, second = case.losses(), case.losses()
+    assert len(seen) == 3
+    assert seen[0] == seen[1] == seen[2] > 0
+    assert first == second

@@ -12,6 +12,7 @@ from dfkd_tune.evaluation import (
     split_score,
     student_scores,
 )
+from dfkd_tune.evaluation._scores import usual_batch
 
 NUMBERS = np.random.default_rng(3)
 STUDENT = NUMBERS.normal(0, 2, (50, 6))
@@ -140,3 +141,12 @@ def test_predictions_are_single_precision_whatever_the_network() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).double()
     found = predict_logits(network, torch.zeros(3, 1, 2, 2, dtype=torch.float64))
     assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("size", "on_cpu", "on_gpu"), [(8, 64, 1024), (32, 64, 1024), (64, 64, 1024), (224, 8, 83)]
+)
+def test_a_batch_fits_what_computes_it(size: int, on_cpu: int, on_gpu: int) -> None:
+    images = torch.empty(1, 3, 1, 1).expand(5000, 3, size, size)
+    assert usual_batch(images, torch.device("cpu")) == on_cpu
+    assert usual_batch(images, torch.device("cuda")) == on_gpu
