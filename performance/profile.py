@@ -38,10 +38,10 @@ def kind_of(operation: str) -> str:
     return "element by element, and others"
 
 
-def _profiled(pair: str, recipe: str, way: str) -> dict[str, float]:
+def _profiled(pair: str, recipe: str, way: str, iterations: int) -> dict[str, float]:
     """Seconds of the second epoch by kind; they add up to what PyTorch computed in."""
     case = PAIRS[pair]
-    config = configuration(case, recipe, way, 2, 1)
+    config = configuration(case, recipe, way, 2, iterations)
     teacher = build_classifier(NetworkConfig(architecture=case.teacher, width=1.0), case.inputs, 1)
     profiler = profile(activities=[ProfilerActivity.CPU])
     if way == PLAIN:
@@ -69,6 +69,7 @@ def main(
     pair: Annotated[str, typer.Option(help=", ".join(PAIRS))] = "wrn-32",
     recipe: Annotated[str, typer.Option(help=", ".join(RECIPES))] = "dfq",
     ways: Annotated[str, typer.Option(help="names, with commas")] = "plain,default,bfloat16",
+    iterations: Annotated[int, typer.Option(min=1, help="of an epoch")] = 4,
     threads: Annotated[int | None, typer.Option(min=1, help="all cores by default")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file")] = None,
 ) -> None:
@@ -81,7 +82,7 @@ def main(
         if way not in WAYS:
             raise typer.BadParameter(f"--ways: no {way!r}; there are {', '.join(WAYS)}")
     torch.set_num_threads(threads or usable_cpus())
-    found = {way: _profiled(pair, recipe, way) for way in names}
+    found = {way: _profiled(pair, recipe, way, iterations) for way in names}
     kinds = sorted(
         {k for each in found.values() for k in each}, key=lambda k: -found[names[0]].get(k, 0)
     )
@@ -94,7 +95,11 @@ def main(
     table.add_row("all", *(f"{1000 * sum(found[way].values()):.0f}" for way in names))
     Console().print(table)
     if output is not None:
-        document = {"environment": environment(), "seconds": found}
+        document = {
+            "environment": environment(),
+            "iterations_of_an_epoch": iterations,
+            "seconds": found,
+        }
         output.write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -140,7 +140,7 @@ class _Case:
         network = self.teacher().eval()
         if not plain:
             for laid in (student, network):
-                lay_out(laid, self.config.precision)
+                lay_out(laid)
             generator.to(memory_format=torch.channels_last)
         pass_on: Callable[[Tensor], object]
         if plain:

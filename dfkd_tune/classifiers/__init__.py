@@ -10,7 +10,7 @@ from dfkd_tune.classifiers._inspect import (
     StageReport,
     inspect_network,
 )
-from dfkd_tune.classifiers._layout import fast_layout, lay_out
+from dfkd_tune.classifiers._layout import arranged_for_wide, lay_out
 from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.classifiers._networks import CLASSIFIERS, build_classifier
 from dfkd_tune.classifiers._precision import (
@@ -66,11 +66,11 @@ __all__ = [
     "TrainingProgress",
     "TrainingRecipe",
     "UsedPrecision",
+    "arranged_for_wide",
     "build_classifier",
     "check_output",
     "computing_in",
     "evaluation_mode",
-    "fast_layout",
     "file_sha256",
     "find_stages",
     "inspect_network",

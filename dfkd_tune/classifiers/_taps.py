@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers._blank import blank_image
-from dfkd_tune.classifiers._layout import fast_layout
+from dfkd_tune.classifiers._layout import arrange_for_wide
 from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.classifiers._precision import UsedPrecision, computing_in
 from dfkd_tune.classifiers._stages import ModuleCall, Size, module_calls, stage_calls
@@ -157,7 +157,6 @@ class TappedNetwork:
     ) -> None:
         self.network = network
         self.precision = precision
-        self._layouts: dict[str, torch.memory_format] = {}
         self._inputs = inputs
         calls = module_calls(network, inputs)
         if stages:
@@ -186,6 +185,7 @@ class TappedNetwork:
         self._handles += [
             m.register_forward_pre_hook(self._statistics_hook) for m in self.batch_norms
         ]
+        self._handles += arrange_for_wide(network)
 
     def _stage_hook(self, index: int, size: Size | None) -> Any:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -207,16 +207,13 @@ class TappedNetwork:
         if self._statistics and isinstance(module, nn.BatchNorm2d):
             self._batch.append(_batch_statistics(args[0], module))
 
-    def arranged(self, images: Tensor) -> Tensor:
-        """Images as the network's passes are faster.
+    @staticmethod
+    def arranged(images: Tensor) -> Tensor:
+        """Images as a network's passes are faster.
 
         All that comes of them lies as they do, whatever the layout of the weights.
         """
-        layout = self._layouts.get(images.device.type)
-        if layout is None:
-            layout = fast_layout(self.network, self.precision, images.device)
-            self._layouts[images.device.type] = layout
-        return images.contiguous(memory_format=layout)
+        return images.contiguous(memory_format=torch.channels_last)
 
     @contextmanager
     def _asking(self, features: bool, statistics: bool) -> Iterator[None]:

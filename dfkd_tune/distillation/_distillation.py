@@ -94,7 +94,7 @@ class Distillation:
         # What can fail comes before the teacher is touched.
         precision = self.config.precision
         networks = [
-            lay_out(build_classifier(config.student, inputs, config.seed).to(device), precision)
+            lay_out(build_classifier(config.student, inputs, config.seed).to(device))
             for config in configs
         ]
         self.generator = first_generator(self.config, inputs, device)
@@ -107,7 +107,7 @@ class Distillation:
         self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
         try:
             self._check_teacher()
-            lay_out(teacher.to(device), precision).eval().requires_grad_(False)
+            lay_out(teacher.to(device)).eval().requires_grad_(False)
             self.source = torch.Generator(device).manual_seed(self.config.seed + 2)
             self.host_source = torch.Generator().manual_seed(self.config.seed + 5)
             self._build(configs)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfkd_tune.classifiers import evaluation_mode, to_input
+from dfkd_tune.classifiers import arranged_for_wide, evaluation_mode, to_input
 from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.records import HeldOutAgreement, SplitScore, TestOutcome
 
@@ -54,7 +54,7 @@ def _predict(
 ) -> Tensor:
     device = next(network.parameters()).device
     size = batch_size or usual_batch(images, device)
-    with evaluation_mode(network), torch.no_grad():
+    with evaluation_mode(network), arranged_for_wide(network), torch.no_grad():
         parts = [
             network(prepare(part.to(device))).float().cpu() for part in torch.split(images, size)
         ]

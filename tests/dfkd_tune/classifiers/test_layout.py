@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from dfkd_tune.classifiers import (
     NetworkConfig,
     TappedNetwork,
+    arranged_for_wide,
     build_classifier,
-    fast_layout,
     lay_out,
 )
 from dfkd_tune.classifiers._precision import UsedPrecision
@@ -17,7 +17,6 @@ from dfkd_tune.inputs import InputSpecification
 INPUTS = InputSpecification(
     channels=3, height=16, width=16, mean=(0.5,) * 3, std=(0.25,) * 3, num_classes=5
 )
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FIRST, LAST = torch.contiguous_format, torch.channels_last
 
 
@@ -25,53 +24,89 @@ def network(architecture: str, width: float = 1.0) -> nn.Module:
     return build_classifier(NetworkConfig(architecture=architecture, width=width), INPUTS, 0)
 
 
+def convolutions(of: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in of.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def is_wide(layer: nn.Conv2d) -> bool:
+    return layer.out_channels >= 512 and layer.kernel_size == (3, 3) and layer.groups == 1
+
+
 @pytest.mark.parametrize(
-    ("architecture", "width", "expected"),
+    ("architecture", "width", "wide"),
     [
-        ("resnet18", 1.0, FIRST),
-        ("resnet18", 0.5, LAST),
-        ("vgg11", 1.0, FIRST),
-        ("wrn16_1", 1.0, LAST),
-        ("convnet", 1.0, LAST),
-        ("mobilenet_v2", 1.0, LAST),  # wide, with a convolution for each channel
+        ("resnet18", 1.0, 4),  # and a shortcut of one pixel
+        ("resnet18", 0.5, 0),
+        ("vgg11", 1.0, 4),
+        ("wrn16_1", 1.0, 0),
+        ("mobilenet_v2", 1.0, 0),  # wide, by groups of one channel or of one pixel
     ],
 )
-def test_wide_networks_lie_channels_first(
-    architecture: str, width: float, expected: torch.memory_format
+def test_wide_convolutions_lie_channels_first_and_others_last(
+    architecture: str, width: float, wide: int
 ) -> None:
-    made = network(architecture, width)
-    assert fast_layout(made, "float32", CPU) == expected
-    assert fast_layout(made, "bfloat16", CPU) == LAST
-    assert fast_layout(made, "float32", GPU) == LAST
+    made = lay_out(network(architecture, width))
+    first = [layer for layer in convolutions(made) if is_wide(layer)]
+    assert len(first) == wide
+    assert all(layer.weight.is_contiguous() for layer in first)
+    rest = [layer for layer in convolutions(made) if layer.groups == 1 and not is_wide(layer)]
+    assert all(layer.weight.is_contiguous(memory_format=LAST) for layer in rest)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("before", [FIRST, LAST])
-def test_weights_and_all_that_comes_of_them_lie_alike(
+def test_all_that_comes_of_weights_lies_as_they_do(
     precision: UsedPrecision, before: torch.memory_format
 ) -> None:
     """Whatever the images, and the weights before: a convolution takes either's layout."""
-    expected = FIRST if precision == "float32" else LAST
-    made = lay_out(network("resnet18").to(memory_format=before), precision).eval()
-    weights = [layer.weight for layer in made.modules() if isinstance(layer, nn.Conv2d)]
-    assert all(weight.is_contiguous(memory_format=expected) for weight in weights)
+    made = lay_out(network("resnet18").to(memory_format=before)).eval()
     tapped = TappedNetwork(made, INPUTS, precision=precision)
-    seen: list[Tensor] = []
-    for layer in made.modules():
-        if isinstance(layer, nn.Conv2d) and layer.out_channels < 512:  # those have 1 x 1 pixels
-            layer.register_forward_hook(lambda _module, _images, made: seen.append(made))
+    seen: list[tuple[bool, Tensor, Tensor]] = []
+
+    def keep(layer: nn.Module, images: tuple[Tensor, ...], maps: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        seen.append((is_wide(layer), layer.weight, maps))
+
+    for layer in convolutions(made):
+        if layer.kernel_size != (1, 1):
+            layer.register_forward_hook(keep)
     for given in (FIRST, LAST):
         seen.clear()
         tapped(torch.randn(2, *INPUTS.shape).contiguous(memory_format=given), features=True)
-        assert seen
-        assert all(maps.is_contiguous(memory_format=expected) for maps in seen)
+        assert {wide for wide, *_ in seen} == {True, False}
+        for wide, weight, maps in seen:
+            expected = FIRST if wide else LAST
+            assert weight.is_contiguous(memory_format=expected)
+            assert maps.is_contiguous(memory_format=expected)
 
 
-def test_a_pass_gives_the_same_in_either_layout() -> None:
-    images = torch.randn(2, *INPUTS.shape)
-    made = network("resnet18").eval()
-    plain = made(images)
-    first = TappedNetwork(lay_out(made), INPUTS)(images).logits
-    last = made.to(memory_format=LAST)(images.contiguous(memory_format=LAST))
-    torch.testing.assert_close(first, plain)
-    torch.testing.assert_close(last, plain, rtol=1e-4, atol=1e-5)
+def test_a_network_without_taps_takes_images_as_weights_lie_while_it_is_arranged() -> None:
+    made = lay_out(network("resnet18")).eval()
+    lie: list[bool] = []
+    wide = [layer for layer in convolutions(made) if is_wide(layer)]
+    # Behind the hooks that arrange.
+    with torch.no_grad(), arranged_for_wide(made):
+        for layer in wide:
+            layer.register_forward_pre_hook(lambda _, images: lie.append(images[0].is_contiguous()))
+        made(torch.randn(2, *INPUTS.shape))
+    assert lie == [True] * 4
+    assert all(len(layer._forward_pre_hooks) == 1 for layer in wide)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "vgg11", "resnet50_imagenet"])
+def test_a_pass_and_its_gradients_are_the_same_in_any_layout(architecture: str) -> None:
+    images = torch.randn(4, *INPUTS.shape)
+    plain, laid = network(architecture).eval(), lay_out(network(architecture)).eval()
+    tapped = TappedNetwork(laid, INPUTS)
+    plain.double()
+    laid.double()
+    for given in (images.double(), images.double().contiguous(memory_format=LAST)):
+        for each in (plain, laid):
+            each.zero_grad()
+        expected = plain(given)
+        found = tapped.network(tapped.arranged(given))
+        torch.testing.assert_close(found, expected)
+        expected.square().sum().backward()
+        found.square().sum().backward()
+        for one, other in zip(laid.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(one.grad, other.grad)
