@@ -9,7 +9,7 @@ import pytest
 from small_methods import INPUTS, small_config, small_teacher
 
 from dfkd_tune.distillation import DistillationConfig, distil
-from performance import cases, layout, worker
+from performance import batches, cases, layout, worker
 from performance.reference import PlainLoop
 
 
@@ -140,6 +140,14 @@ def test_layouts_are_measured_beside_the_taken_one(tmp_path: Path) -> None:
         assert list(case["milliseconds"]) == ["first", "last", "taken"]
         for times in case["milliseconds"].values():
             assert min(times["classify"], times["train"]) > 0
+
+
+def test_batches_are_measured_up_to_all_images(tmp_path: Path) -> None:
+    output = tmp_path / "batches.json"
+    batches.main("resnet8:8:20", turns=1, threads=1, output=output)
+    (case,) = json.loads(output.read_text())["cases"]
+    assert list(case["milliseconds"]) == ["4", "8", "16"]
+    assert min(case["milliseconds"].values()) > 0
 
 
 def test_a_block_leaves_nothing_on_the_networks_of_the_next(

@@ -1,0 +1,80 @@
+"""`python -m performance.batches`: how many images at a time are classified fastest."""
+
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dfkd_tune.classifiers import NetworkConfig, build_classifier, lay_out
+from dfkd_tune.evaluation import predict_stored
+from dfkd_tune.inputs import InputSpecification
+from dfkd_tune.sweeps import environment, usable_cpus
+from performance.cases import IMAGENET_MEAN, IMAGENET_STD
+
+NETWORKS = (
+    "wrn16_1:32:512,wrn40_2:32:512,resnet18:32:512,resnet34:32:512,"
+    "resnet18_imagenet:64:256,resnet18_imagenet:224:64"
+)
+SIZES = (4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def measure_batches(architecture: str, size: int, count: int, turns: int) -> dict[int, float]:
+    """Time the classification of images by how many there are at a time, in turns.
+
+    Args:
+        architecture: of the network, at width 1.
+        size: height and width of an image.
+        count: images.
+        turns: how often each is timed.
+
+    Returns:
+        By images at a time, the median of milliseconds for all of them.
+    """
+    inputs = InputSpecification(
+        channels=3, height=size, width=size, mean=IMAGENET_MEAN, std=IMAGENET_STD, num_classes=10
+    )
+    network = lay_out(build_classifier(NetworkConfig(architecture=architecture), inputs, seed=0))
+    images = torch.randint(0, 256, (count, *inputs.shape), dtype=torch.uint8)
+    taken: dict[int, list[float]] = {each: [] for each in SIZES if each <= count}
+    for turn in range(turns + 1):
+        for batch_size, times in taken.items():
+            began = time.perf_counter()
+            predict_stored(network, images, inputs, batch_size=batch_size)
+            if turn > 0:  # The first warms up.
+                times.append(1e3 * (time.perf_counter() - began))
+    return {batch_size: median(times) for batch_size, times in taken.items()}
+
+
+def main(
+    networks: Annotated[
+        str, typer.Option(help="ARCHITECTURE:PIXELS:IMAGES, with commas")
+    ] = NETWORKS,
+    turns: Annotated[int, typer.Option(min=1)] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="all cores by default")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file")] = None,
+) -> None:
+    """Show how long the classification of images takes, by how many there are at a time."""
+    used = threads or usable_cpus()
+    torch.set_num_threads(used)
+    table = Table("network", "pixels", "images", *map(str, SIZES), title="milliseconds")
+    found = []
+    for text in networks.split(","):
+        architecture, size, count = text.split(":")
+        times = measure_batches(architecture, int(size), int(count), turns)
+        table.add_row(architecture, size, count, *(f"{each:.0f}" for each in times.values()))
+        case = {"network": architecture, "size": int(size), "images": int(count)}
+        found.append({**case, "milliseconds": times})
+    Console().print(table)
+    if output is not None:
+        content = {"environment": environment(), "threads": used, "turns": turns, "cases": found}
+        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
