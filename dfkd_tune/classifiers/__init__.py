@@ -28,8 +28,8 @@ from dfkd_tune.classifiers._preprocessing import (
 )
 from dfkd_tune.classifiers._size import measure_latency, network_size
 from dfkd_tune.classifiers._stages import find_stages
+from dfkd_tune.classifiers._statistics import BatchStatistics
 from dfkd_tune.classifiers._taps import (
-    BatchStatistics,
     ForwardPass,
     NetworkShapes,
     TappedNetwork,

@@ -19,25 +19,9 @@ from dfkd_tune.classifiers._layout import arrange_for_wide
 from dfkd_tune.classifiers._modes import evaluation_mode
 from dfkd_tune.classifiers._precision import UsedPrecision, computing_in
 from dfkd_tune.classifiers._stages import ModuleCall, Size, module_calls, stage_calls
+from dfkd_tune.classifiers._statistics import BatchStatistics, batch_statistics
 from dfkd_tune.errors import TeacherError, did_you_mean
 from dfkd_tune.inputs import InputSpecification
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchStatistics:
-    """Statistics of a batch at the input of one BatchNorm layer, and the layer's own.
-
-    Args:
-        mean: `(C,)`, of the batch, over images and positions.
-        variance: `(C,)`, of the batch, biased.
-        running_mean: `(C,)`, of the layer.
-        running_variance: `(C,)`, of the layer.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    running_mean: Tensor
-    running_variance: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +62,6 @@ class NetworkShapes:
     stages: tuple[tuple[int, int, int], ...]
     penultimate: int
     batch_norms: tuple[int, ...]
-
-
-def _batch_statistics(x: Tensor, layer: nn.BatchNorm2d) -> BatchStatistics:
-    if layer.running_mean is None or layer.running_var is None:
-        raise TeacherError("a BatchNorm layer of the teacher keeps no running statistics")
-    variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), unbiased=False)
-    return BatchStatistics(
-        mean=mean,
-        variance=variance,
-        running_mean=layer.running_mean,
-        running_variance=layer.running_var,
-    )
 
 
 def _named_stages(
@@ -205,7 +177,7 @@ class TappedNetwork:
 
     def _statistics_hook(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._statistics and isinstance(module, nn.BatchNorm2d):
-            self._batch.append(_batch_statistics(args[0], module))
+            self._batch.append(batch_statistics(args[0], module))
 
     @staticmethod
     def arranged(images: Tensor) -> Tensor:
