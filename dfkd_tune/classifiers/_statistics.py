@@ -61,9 +61,8 @@ def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
 class _ChannelsLast(torch.autograd.Function):
     """Of maps that lie channels last, by products of matrices.
 
-    PyTorch's own sums over such maps take seven times as long on a CPU, and their gradients up to
-    twenty times: measured in docs/performance.md. Each image is summed by itself, so that no sum
-    is long.
+    PyTorch's own sums over such maps, and the gradients of these, take several times as long on a
+    CPU. Each image is summed by itself, so that no sum is long.
     """
 
     @staticmethod
