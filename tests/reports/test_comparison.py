@@ -249,3 +249,20 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert high - 77.5 == pytest.approx(4.30265273 * 2.5 / math.sqrt(3))
     assert low == pytest.approx(155 - high)
     assert spread_of([1.0]).interval() is None
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_beside_published_results_a_comparison_says_where_its_own_stand(
+    make_run: Maker, spec: Any, tested: bool
+) -> None:
+    variants = [{"name": "dfq", "words": "", "published": None}]
+    run = make_run(
+        [spec(values=(0.5,), total_epochs=1, variant="dfq", test=outcome(40) if tested else None)],
+        kind="comparison",
+        comparison={"what": "methods", "seeds": 1, "variants": variants},
+    )
+    experiment = json.loads(run.experiment_file.read_text())
+    run.experiment_file.write_text(json.dumps({**experiment, "benchmark": "cifar10"}))
+    html = write_report([run.path]).html.read_text(encoding="utf-8")
+    assert ("stand variant by variant under" in html) == tested
+    assert ("This run has no test accuracy yet" in html) == (not tested)
