@@ -13,9 +13,8 @@ from rich.table import Table
 
 from dfkd_tune.classifiers import NetworkConfig, build_classifier, lay_out
 from dfkd_tune.evaluation import predict_stored
-from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.sweeps import environment, usable_cpus
-from performance.cases import IMAGENET_MEAN, IMAGENET_STD
+from performance.cases import square_inputs
 
 NETWORKS = (
     "wrn16_1:32:512,wrn40_2:32:512,resnet18:32:512,resnet34:32:512,"
@@ -36,9 +35,7 @@ def measure_batches(architecture: str, size: int, count: int, turns: int) -> dic
     Returns:
         By images at a time, the median of milliseconds for all of them.
     """
-    inputs = InputSpecification(
-        channels=3, height=size, width=size, mean=IMAGENET_MEAN, std=IMAGENET_STD, num_classes=10
-    )
+    inputs = square_inputs(size)
     network = lay_out(build_classifier(NetworkConfig(architecture=architecture), inputs, seed=0))
     images = torch.randint(0, 256, (count, *inputs.shape), dtype=torch.uint8)
     taken: dict[int, list[float]] = {each: [] for each in SIZES if each <= count}

@@ -11,6 +11,23 @@ from dfkd_tune.inputs import InputSpecification
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+def square_inputs(size: int, classes: int = 10) -> InputSpecification:
+    """Inputs of colour images.
+
+    Args:
+        size: height and width.
+        classes: of the classifiers.
+    """
+    return InputSpecification(
+        channels=3,
+        height=size,
+        width=size,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        num_classes=classes,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """A teacher and a student at an image size.
@@ -34,14 +51,7 @@ class Pair:
     @property
     def inputs(self) -> InputSpecification:
         """Shape, normalisation and classes."""
-        return InputSpecification(
-            channels=3,
-            height=self.size,
-            width=self.size,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            num_classes=self.classes,
-        )
+        return square_inputs(self.size, self.classes)
 
 
 PAIRS: Mapping[str, Pair] = {

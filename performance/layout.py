@@ -22,9 +22,8 @@ from dfkd_tune.classifiers import (
     computing_in,
     lay_out,
 )
-from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.sweeps import environment, usable_cpus
-from performance.cases import IMAGENET_MEAN, IMAGENET_STD
+from performance.cases import square_inputs
 
 NETWORKS = (
     "convnet:32:64,resnet8x4:32:32,resnet32x4:32:32,wrn16_1:32:64,wrn40_2:32:64,"
@@ -56,7 +55,7 @@ def measure_layouts(
     Returns:
         By layout, the medians of milliseconds: `classify` without gradient, `train` with it.
     """
-    inputs = _inputs(size)
+    inputs = square_inputs(size)
     made = build_classifier(NetworkConfig(architecture=architecture), inputs, 0)
     images = torch.randn(batch_size, *inputs.shape)
     passes: dict[tuple[str, str], Callable[[], None]] = {}
@@ -78,17 +77,6 @@ def measure_layouts(
         name: {kind: median(taken[name, kind]) for kind in ("classify", "train")}
         for name in LAYOUTS
     }
-
-
-def _inputs(size: int) -> InputSpecification:
-    return InputSpecification(
-        channels=3,
-        height=size,
-        width=size,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        num_classes=10,
-    )
 
 
 def _classifying(

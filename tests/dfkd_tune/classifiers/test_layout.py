@@ -53,6 +53,12 @@ def test_wide_convolutions_lie_channels_first_and_others_last(
     assert all(layer.weight.is_contiguous(memory_format=LAST) for layer in rest)
 
 
+def test_all_lies_channels_last_where_no_cpu_computes() -> None:
+    made = lay_out(network("resnet18").to("meta"))
+    of_pixels = [layer for layer in convolutions(made) if layer.kernel_size != (1, 1)]
+    assert all(layer.weight.is_contiguous(memory_format=LAST) for layer in of_pixels)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("before", [FIRST, LAST])
 def test_all_that_comes_of_weights_lies_as_they_do(
