@@ -26,7 +26,8 @@ from dfkd_tune.classifiers import (
     random_crops,
     random_flips,
 )
-from dfkd_tune.distillation import DistillationConfig, build_generator, learning_rate
+from dfkd_tune.distillation import DistillationConfig, Generator, build_generator, learning_rate
+from dfkd_tune.distillation.generators import UpsampledConvolution
 from dfkd_tune.distillation.terms import (
     GENERATOR_TERMS,
     STUDENT_TERMS,
@@ -102,6 +103,16 @@ class HookedNetwork:
         )
 
 
+def _upsampling_apart(generator: Generator) -> Generator:
+    """Have a generator make the upsampled maps that this project's does without, in place."""
+    for index, layer in enumerate(generator.convs):
+        if isinstance(layer, UpsampledConvolution):
+            conv = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
+            conv.weight, conv.bias = layer.weight, layer.bias
+            generator.convs[index] = nn.Sequential(nn.Upsample(scale_factor=2), conv)
+    return generator
+
+
 class PngFiles(Dataset[tuple[Tensor, int]]):
     """Kept images as PNG files, one per image, named by number and label."""
 
@@ -142,7 +153,9 @@ class PlainLoop:
         self.teacher = HookedNetwork(teacher.eval(), inputs, statistics=True)
         student = build_classifier(config.student, inputs, config.seed)
         self.student = HookedNetwork(student, inputs, statistics=False)
-        self.generator = build_generator(config.generator, inputs, config.seed + 1)
+        self.generator = _upsampling_apart(
+            build_generator(config.generator, inputs, config.seed + 1)
+        )
         self.source = torch.Generator().manual_seed(config.seed + 2)
         self.host_source = torch.Generator().manual_seed(config.seed + 5)
         context = TermContext(

@@ -14,6 +14,7 @@ from dfkd_tune.distillation.generators._generator import (
     redraw_noisy_layer,
     restart_generator,
 )
+from dfkd_tune.distillation.generators._upsampling import UpsampledConvolution
 
 __all__ = [
     "CONDITIONINGS",
@@ -23,6 +24,7 @@ __all__ = [
     "GeneratorArchitecture",
     "GeneratorConfig",
     "SpatialAttentionConfig",
+    "UpsampledConvolution",
     "build_generator",
     "redraw_noisy_layer",
     "restart_generator",
