@@ -3,6 +3,7 @@
 from dfkd_tune.classifiers._compiled import CompiledPasses
 from dfkd_tune.classifiers._config import Argument, NetworkConfig
 from dfkd_tune.classifiers._foreign import check_output, is_foreign
+from dfkd_tune.classifiers._frozen import tapped_copy
 from dfkd_tune.classifiers._inspect import (
     BatchNormReport,
     NetworkReport,
@@ -86,6 +87,7 @@ __all__ = [
     "random_resized_crops",
     "read_state_dict",
     "save_weights",
+    "tapped_copy",
     "to_input",
     "train_classifier",
     "used_precision",

@@ -2,7 +2,6 @@
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers._layers import initialise, mean_over_positions, scaled
@@ -35,7 +34,8 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Classify images `(N, C, H, W)`; returns logits `(N, K)`."""
         x = self.stage3(self.pool(self.stage2(self.pool(self.stage1(x)))))
-        return torch.as_tensor(self.classifier(mean_over_positions(x)))
+        logits: Tensor = self.classifier(mean_over_positions(x))
+        return logits
 
 
 class LeNet5(nn.Module):
@@ -72,4 +72,5 @@ class LeNet5(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Classify images `(N, C, H, W)`; returns logits `(N, K)`."""
         x = self.pool2(self.stage2(self.pool1(self.stage1(x))))
-        return torch.as_tensor(self.classifier(self.hidden(self.stage3(x))))
+        logits: Tensor = self.classifier(self.hidden(self.stage3(x)))
+        return logits

@@ -1,6 +1,5 @@
 """MobileNets for small images."""
 
-import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers._layers import conv_bn, initialise, mean_over_positions, scaled
@@ -24,8 +23,8 @@ class _InvertedResidual(nn.Module):
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.layers(x)
-        return torch.as_tensor(x + out if self.residual else out)
+        out: Tensor = self.layers(x)
+        return x + out if self.residual else out
 
 
 # Expansion, channels, blocks, stride: the paper's table 2, but stride 1 in the second row.
@@ -76,4 +75,5 @@ class MobileNetV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Classify images `(N, C, H, W)`; returns logits `(N, K)`."""
         x = self.head(self.rows(self.stem(x)))
-        return torch.as_tensor(self.classifier(mean_over_positions(x)))
+        logits: Tensor = self.classifier(mean_over_positions(x))
+        return logits

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -117,4 +116,5 @@ class ResNet(nn.Module):
         """Classify images `(N, C, H, W)`; returns logits `(N, K)`."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return torch.as_tensor(self.fc(mean_over_positions(x)))
+        logits: Tensor = self.fc(mean_over_positions(x))
+        return logits

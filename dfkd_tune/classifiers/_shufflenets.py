@@ -83,4 +83,5 @@ class ShuffleNetV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Classify images `(N, C, H, W)`; returns logits `(N, K)`."""
         x = self.stage3(self.stage2(self.stage1(self.stem(x))))
-        return torch.as_tensor(self.classifier(mean_over_positions(self.head(x))))
+        logits: Tensor = self.classifier(mean_over_positions(self.head(x)))
+        return logits

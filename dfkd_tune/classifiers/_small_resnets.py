@@ -1,6 +1,5 @@
 """Residual networks of three stages, for small images."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -73,4 +72,5 @@ class SmallResNet(nn.Module):
         """Classify images `(N, C, H, W)`; returns logits `(N, K)`."""
         x = functional.relu(self.bn(self.conv(x)), inplace=True)
         x = self.stage3(self.stage2(self.stage1(x)))
-        return torch.as_tensor(self.classifier(mean_over_positions(x)))
+        logits: Tensor = self.classifier(mean_over_positions(x))
+        return logits

@@ -1,6 +1,5 @@
 """VGG networks."""
 
-import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers._layers import conv_bn, initialise, mean_over_positions, scaled
@@ -52,4 +51,5 @@ class VGG11(nn.Module):
         x = self.pool(self.stage3(x))
         x = self.stage4(x)
         x = self.stage5(self.pool(x) if self.large else x)
-        return torch.as_tensor(self.classifier(mean_over_positions(x)))
+        logits: Tensor = self.classifier(mean_over_positions(x))
+        return logits

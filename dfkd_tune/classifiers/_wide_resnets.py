@@ -1,6 +1,5 @@
 """Wide residual networks."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,10 +26,10 @@ class _PreActivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = functional.relu(self.bn1(x), inplace=True)
         kept = x if self.shortcut is None else self.shortcut(activated)
-        out = functional.relu(self.bn2(self.conv1(activated)), inplace=True)
-        out = self.conv2(out)
+        hidden = functional.relu(self.bn2(self.conv1(activated)), inplace=True)
+        out: Tensor = self.conv2(hidden)
         out += kept
-        return torch.as_tensor(out)
+        return out
 
 
 class WideResNet(nn.Module):
@@ -72,4 +71,5 @@ class WideResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Classify images `(N, C, H, W)`; returns logits `(N, K)`."""
         x = self.stage3(self.stage2(self.stage1(self.conv(x))))
-        return torch.as_tensor(self.classifier(mean_over_positions(self.relu(self.bn(x)))))
+        logits: Tensor = self.classifier(mean_over_positions(self.relu(self.bn(x))))
+        return logits

@@ -15,6 +15,7 @@ from dfkd_tune.classifiers import (
     TappedNetwork,
     build_classifier,
     lay_out,
+    tapped_copy,
 )
 from dfkd_tune.distillation._collapse import CollapseSigns, CollapseWatch
 from dfkd_tune.distillation._config import DistillationConfig
@@ -102,6 +103,10 @@ class Distillation:
             TappedNetwork(network, inputs, config.student.stages, precision=precision)
             for network, config in zip(networks, configs, strict=True)
         ]
+        # Of the teacher as it comes, without the taps of its own.
+        self.answering = tapped_copy(
+            teacher, inputs, teacher_stages, device=device, precision=precision
+        )
         self.teacher = TappedNetwork(teacher, inputs, teacher_stages, precision=precision)
         self.teacher_modes = [(module, module.training) for module in teacher.modules()]
         self.teacher_grads = [(p, p.requires_grad) for p in teacher.parameters()]
@@ -164,7 +169,7 @@ class Distillation:
             config, self.inputs, self.synthesis, bank, self.source, self.host_source
         )
         needs = frozenset().union(*(student.needs for _, student in made))
-        answers = CompiledPasses(self.teacher) if self.config.compile_teacher else self.teacher
+        answers = CompiledPasses(self.answering) if self.config.compile_teacher else self.answering
         self.batches = StudentBatches(self.data, answers, features="teacher_features" in needs)
         self.members = [
             Member(
@@ -180,7 +185,7 @@ class Distillation:
 
     def close(self) -> None:
         """Give the teacher back as it came."""
-        for taps in (self.teacher, *self.taps):
+        for taps in (self.teacher, self.answering, *self.taps):
             taps.remove()
         for parameter, requires_grad in self.teacher_grads:
             parameter.requires_grad_(requires_grad)

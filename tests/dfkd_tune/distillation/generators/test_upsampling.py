@@ -24,6 +24,7 @@ def test_gradients_are_those_of_upsampling_and_a_convolution() -> None:
     torch.manual_seed(0)
     layer = UpsampledConvolution(3, 4).double()
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert layer.bias is not None
     wanted = (x, layer.weight, layer.bias)
     of_output = torch.randn(2, 4, 8, 8, dtype=torch.float64)
     expected = torch.autograd.grad(
