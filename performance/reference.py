@@ -103,8 +103,12 @@ class HookedNetwork:
         )
 
 
-def _upsampling_apart(generator: Generator) -> Generator:
-    """Have a generator make the upsampled maps that this project's does without, in place."""
+def upsampling_apart(generator: Generator) -> Generator:
+    """Have a generator make the upsampled maps that this project's does without, in place.
+
+    Args:
+        generator: any; its weights stay the same ones.
+    """
     for index, layer in enumerate(generator.convs):
         if isinstance(layer, UpsampledConvolution):
             conv = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
@@ -153,7 +157,7 @@ class PlainLoop:
         self.teacher = HookedNetwork(teacher.eval(), inputs, statistics=True)
         student = build_classifier(config.student, inputs, config.seed)
         self.student = HookedNetwork(student, inputs, statistics=False)
-        self.generator = _upsampling_apart(
+        self.generator = upsampling_apart(
             build_generator(config.generator, inputs, config.seed + 1)
         )
         self.source = torch.Generator().manual_seed(config.seed + 2)

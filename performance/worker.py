@@ -14,11 +14,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dfkd_tune.checkpoints import CheckpointStore
-from dfkd_tune.classifiers import NetworkConfig, TappedNetwork, build_classifier, lay_out
+from dfkd_tune.classifiers import (
+    CompiledPasses,
+    NetworkConfig,
+    build_classifier,
+    lay_out,
+    tapped_copy,
+)
 from dfkd_tune.distillation import Progress, build_generator, configuration_hash, distil
 from dfkd_tune.evaluation import predict_stored
 from performance.cases import PAIRS, PLAIN, Pair, configuration
-from performance.reference import HookedNetwork, PlainLoop
+from performance.reference import HookedNetwork, PlainLoop, upsampling_apart
 
 REPEATS = 5
 EVALUATED = 512
@@ -114,8 +120,14 @@ class _Case:
 
     def operations(self) -> int:
         """Floating point operations of an epoch's networks, forward and backward."""
-        counts: list[int] = []
         counter = FlopCounterMode(display=False)
+        if self.way == PLAIN:
+            with tempfile.TemporaryDirectory() as folder:
+                loop = PlainLoop(self.config, self.teacher(), self.inputs, Path(folder))
+                with counter:
+                    loop.epoch()
+            return counter.get_total_flops()
+        counts: list[int] = []
         with counter:
             distil(
                 self.config.model_copy(
@@ -136,17 +148,19 @@ class _Case:
         generator = build_generator(self.config.generator, self.inputs, 0)
         noise = torch.randn(count, self.config.generator.latent_size)
         labels = torch.randint(self.inputs.num_classes, (count,))
-        plain = self.way == PLAIN
-        network = self.teacher().eval()
-        if not plain:
-            for laid in (student, network):
-                lay_out(laid)
-            generator.to(memory_format=torch.channels_last)
         pass_on: Callable[[Tensor], object]
-        if plain:
-            pass_on = HookedNetwork(network, self.inputs, statistics=True)
+        if self.way == PLAIN:
+            upsampling_apart(generator)
+            pass_on = HookedNetwork(self.teacher().eval(), self.inputs, statistics=True)
         else:
-            pass_on = TappedNetwork(network, self.inputs, precision=self.config.precision)
+            lay_out(student)
+            copied = tapped_copy(
+                self.teacher(),
+                self.inputs,
+                device=images.device,
+                precision=self.config.precision,
+            )
+            pass_on = CompiledPasses(copied) if self.config.compile_teacher else copied
         with torch.no_grad():
             found = {
                 "teacher forward": _median(lambda: pass_on(images)),
