@@ -1,5 +1,7 @@
 """From a run folder back to its experiment, so that a run needs no file to go on."""
 
+from dataclasses import replace
+
 from dfkd_tune.errors import RunFolderError
 from dfkd_tune.records import RunFolder
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, resolve_experiment
@@ -50,4 +52,8 @@ def experiment_of_run(
             "search.warm_start": None if beside is None else [],
         },
     )
-    return resolve_experiment(raw, str(run.experiment_file))
+    resolved = resolve_experiment(raw, str(run.experiment_file))
+    sweep = experiment.get("baseline_of")
+    if beside is None and sweep:
+        return replace(resolved, baseline_of=run.path.absolute().parent / sweep)
+    return resolved

@@ -65,6 +65,16 @@ def test_a_baseline_begins_from_no_other_sweep(tiny: dict[str, Any], tmp_path: P
     assert random_baseline(run).warm_points == ()
 
 
+def test_a_baseline_of_more_trials_is_still_one(tiny: dict[str, Any], tmp_path: Path) -> None:
+    found = random_baseline(recorded(tiny, tmp_path / "sought", 2))
+    run = empty_run(tmp_path / "sought-random")
+    write_json(run.experiment_file, found.record())
+    extended = experiment_of_run(run, trials=7)
+    assert extended.baseline_of == tmp_path / "sought"
+    assert extended.record()["baseline_of"] == "sought"
+    assert extended.record()["equal_budget"]["trials"] == 7
+
+
 def test_what_has_no_baseline_is_refused_in_a_line(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = recorded(tiny, tmp_path / "going", 2)
     run.trial_folder("t0001").set_status("interrupted")
