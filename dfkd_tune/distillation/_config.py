@@ -17,6 +17,7 @@ from dfkd_tune.distillation._synthesis_config import (
 from dfkd_tune.distillation.generators import GeneratorConfig
 from dfkd_tune.distillation.terms import (
     GENERATOR_TERMS,
+    STUDENT_TERMS,
     GeneratorObjective,
     StudentObjective,
     active_terms,
@@ -148,6 +149,7 @@ class DistillationConfig(_Section):
                 "generator; set its weight to 0 or schedule.mode to alternating"
             )
         self._check_rounds()
+        self._check_kept_answers()
         return self
 
     def _check_rounds(self) -> None:
@@ -184,6 +186,28 @@ class DistillationConfig(_Section):
                 verb = "go" if len(given) > 1 else "goes"
                 raise ValueError(f"{', '.join(given)} {verb} with synthesis.kind {kind} only")
 
+    def _check_kept_answers(self) -> None:
+        if not self.image_bank.keep_answers:
+            return
+        needs = objective_needs(self.student_objective, STUDENT_TERMS)
+        for wrong, what in (
+            (
+                self.synthesis.kind != "rounds",
+                "goes with synthesis.kind rounds only, whose batches are all from the bank",
+            ),
+            (
+                self.image_bank.augmentation != "none",
+                "is of images as they are kept; set image_bank.augmentation to none",
+            ),
+            (
+                "teacher_features" in needs,
+                "keeps no feature maps, which the student's objective needs; set the weights of "
+                "its terms on features to 0",
+            ),
+        ):
+            if wrong:
+                raise ValueError(f"image_bank.keep_answers {what}")
+
 
 def configuration_hash(config: DistillationConfig) -> str:
     """A short hash of everything that decides a distillation but its teacher."""
@@ -193,6 +217,8 @@ def configuration_hash(config: DistillationConfig) -> str:
         del decides["precision"]
     if not config.compile_teacher:
         del decides["compile_teacher"]
+    if not config.image_bank.keep_answers:
+        del decides["image_bank"]["keep_answers"]
     text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -148,12 +148,19 @@ class Distillation:
     def _build(self, configs: Sequence[DistillationConfig]) -> None:
         config = self.config
         made = [self._objectives(*each) for each in zip(configs, self.taps, strict=True)]
+        self.answers = CompiledPasses(self.answering) if config.compile_teacher else self.answering
         bank = None
         if config.image_bank.size:
             # Other images may lie outside the range of pixels.
             within = config.generator.output_head == "sigmoid_normalise"
             pixels = within or config.synthesis.optimise == "pixels"
-            bank = ImageBank(config.image_bank.size, self.inputs, self.device, pixels=pixels)
+            bank = ImageBank(
+                config.image_bank.size,
+                self.inputs,
+                self.device,
+                pixels=pixels,
+                ask=self._logits if config.image_bank.keep_answers else None,
+            )
         self.synthesis = build_synthesis(
             config,
             self.inputs,
@@ -169,8 +176,7 @@ class Distillation:
             config, self.inputs, self.synthesis, bank, self.source, self.host_source
         )
         needs = frozenset().union(*(student.needs for _, student in made))
-        answers = CompiledPasses(self.answering) if self.config.compile_teacher else self.answering
-        self.batches = StudentBatches(self.data, answers, features="teacher_features" in needs)
+        self.batches = StudentBatches(self.data, self.answers, features="teacher_features" in needs)
         self.members = [
             Member(
                 index,
@@ -182,6 +188,10 @@ class Distillation:
                 zip(configs, self.taps, made, strict=True)
             )
         ]
+
+    @torch.no_grad()
+    def _logits(self, images: Tensor) -> Tensor:
+        return self.answers(images).logits
 
     def close(self) -> None:
         """Give the teacher back as it came."""

@@ -53,6 +53,11 @@ class ImageBankConfig(_Section):
     augmentation: Literal["none", "flip", "crop_flip"] = Field(
         default="none", description="of images from the bank; crop: padded by an eighth"
     )
+    keep_answers: bool = Field(
+        default=False,
+        description="keep what the teacher answers to a banked image, so that it classifies each "
+        "once; in rounds without augmentation",
+    )
 
 
 class GeneratorAverageConfig(_Section):

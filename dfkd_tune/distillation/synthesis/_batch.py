@@ -13,10 +13,12 @@ class Batch:
     Args:
         images: `(N, C, H, W)`, normalised as the teacher takes them.
         labels: `(N,)`, preset labels.
+        answers: `(N, K)`, the teacher's logits, where they are known.
     """
 
     images: Tensor
     labels: Tensor
+    answers: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of images."""

@@ -1,10 +1,12 @@
 """Kept synthetic images, from which the student also samples."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dfkd_tune.distillation.synthesis._batch import Batch
 from dfkd_tune.inputs import InputSpecification
 
 
@@ -18,10 +20,17 @@ class ImageBank:
         inputs: shape and normalisation of an image.
         device: where it is kept.
         pixels: keep them as pixels; for images within the range of real ones.
+        ask: gives the teacher's logits `(N, K)` of images; they are kept with these. None: are not.
     """
 
     def __init__(
-        self, size: int, inputs: InputSpecification, device: torch.device, *, pixels: bool = False
+        self,
+        size: int,
+        inputs: InputSpecification,
+        device: torch.device,
+        *,
+        pixels: bool = False,
+        ask: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.size = size
         self.filled = 0
@@ -31,6 +40,9 @@ class ImageBank:
         dtype = torch.uint8 if pixels else torch.float16
         self._images = torch.zeros(size, *inputs.shape, dtype=dtype, device=device)
         self._labels = torch.zeros(size, dtype=torch.int64, device=device)
+        self._ask = ask
+        kept = size if ask is not None else 0
+        self._answers = torch.zeros(kept, inputs.num_classes, device=device)
 
     def _packed(self, images: Tensor) -> Tensor:
         """Normalised images as they are kept; a state's may be kept so already."""
@@ -51,13 +63,20 @@ class ImageBank:
         places = (torch.arange(len(labels), device=labels.device) + self._next) % self.size
         self._images[places] = self._packed(images.detach())
         self._labels[places] = labels
+        if self._ask is not None:
+            # Of the images as they are kept: these are what the student sees.
+            self._answers[places] = self._ask(self._normalised(places))
         self._next = (self._next + len(labels)) % self.size
         self.filled = min(self.size, self.filled + len(labels))
 
-    def sample(self, count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw `count` images and labels with replacement; the bank must not be empty."""
+    def sample(self, count: int, source: torch.Generator) -> Batch:
+        """Draw `count` images with replacement; the bank must not be empty."""
         chosen = torch.randint(self.filled, (count,), generator=source, device=self._labels.device)
-        return self._normalised(chosen), self._labels[chosen]
+        return Batch(
+            images=self._normalised(chosen),
+            labels=self._labels[chosen],
+            answers=self._answers[chosen] if self._ask is not None else None,
+        )
 
     def newest(self, label: int, count: int) -> Tensor:
         """At most `count` of the newest images with a label, `(n, C, H, W)`, newest first."""
@@ -69,11 +88,14 @@ class ImageBank:
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on."""
-        return {
+        state = {
             "images": self._images[: self.filled].clone(),
             "labels": self._labels[: self.filled].clone(),
             "next": self._next,
         }
+        if self._ask is not None:
+            state["answers"] = self._answers[: self.filled].clone()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
@@ -81,3 +103,5 @@ class ImageBank:
         self._images[: self.filled] = self._packed(state["images"].to(self._images.device))
         self._labels[: self.filled] = state["labels"].to(self._labels.device)
         self._next = state["next"]
+        if self._ask is not None:
+            self._answers[: self.filled] = state["answers"]

@@ -1,6 +1,7 @@
 """Which images the student trains on: new ones, kept ones, those of an average or of a memory."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -92,8 +93,8 @@ class StudentData:
 
     def _kept(self, count: int) -> Batch:
         assert self.bank is not None
-        images, labels = self.bank.sample(count, self.source)
-        return Batch(images=self._augmented(images), labels=labels)
+        kept = self.bank.sample(count, self.source)
+        return replace(kept, images=self._augmented(kept.images))
 
     def _augmented(self, images: Tensor) -> Tensor:
         kind = self.config.image_bank.augmentation

@@ -133,6 +133,7 @@ def test_settings_of_speed_count_for_the_hash_and_their_defaults_are_as_before(
     before = plain.model_dump(mode="json")
     assert before.pop("precision") == "float32"
     assert before.pop("compile_teacher") is False
+    assert before["image_bank"].pop("keep_answers") is False
     digest = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
     assert configuration_hash(plain) == digest[:16]
     assert configuration_hash(make_config(precision="bfloat16")) != digest[:16]
@@ -273,6 +274,40 @@ def test_synthesis_epochs_are_those_in_which_images_come_about(make_config: Make
     assert make_config(schedule=schedule).schedule.synthesis_epochs == 9
     two_stage = make_config(schedule={**schedule, "mode": "two_stage"})
     assert two_stage.schedule.synthesis_epochs == 2
+
+
+KEPT: dict[str, Any] = {
+    "synthesis": {"kind": "rounds"},
+    "image_bank": {"size": 9, "replay_share": 1.0, "keep_answers": True},
+    "student_objective": {"kd": {"weight": 1}, "attention_transfer": {"weight": 0}},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"synthesis": {"kind": "stream"}}, "goes with synthesis.kind rounds only"),
+        (
+            {"image_bank": {**KEPT["image_bank"], "augmentation": "flip"}},
+            "set image_bank.augmentation to none",
+        ),
+        (
+            {"student_objective": {"kd": {"weight": 1}, "attention_transfer": {"weight": 1}}},
+            "keeps no feature maps",
+        ),
+    ],
+)
+def test_answers_are_kept_only_where_they_are_all_that_is_asked_for(
+    make_config: Make, change: dict[str, Any], said: str
+) -> None:
+    assert make_config(**KEPT).image_bank.keep_answers
+    with pytest.raises(ValueError, match=f"image_bank.keep_answers.*{said}"):
+        make_config(**{**KEPT, **change})
+
+
+def test_kept_answers_count_for_the_hash(make_config: Make) -> None:
+    without = make_config(**{**KEPT, "image_bank": {"size": 9, "replay_share": 1.0}})
+    assert configuration_hash(make_config(**KEPT)) != configuration_hash(without)
 
 
 def test_every_section_decides_the_hash(make_config: Make) -> None:

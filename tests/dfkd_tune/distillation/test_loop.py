@@ -413,6 +413,32 @@ def test_half_of_a_batch_is_replayed_and_the_bank_grows_by_the_rest(
     assert bank["images"].dtype == torch.float16
 
 
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_kept_answers_change_nothing_but_how_often_the_teacher_is_asked(
+    make_config: Make, teacher: nn.Module, inputs: InputSpecification, compiled: bool
+) -> None:
+    students, seen = [], []
+    asked: list[int] = []
+    handle = teacher.register_forward_hook(lambda _m, args, _o: asked.append(len(args[0])))
+    for keep in (False, True):
+        config = make_config(
+            synthesis={"kind": "rounds", "batch_size": 7},
+            image_bank={"size": 30, "replay_share": 1.0, "keep_answers": keep},
+            student_objective={"kd": {"weight": 1}, "attention_transfer": {"weight": 0}},
+            schedule={"epochs": 2, "iterations_per_epoch": 3, "student_steps": 4, "batch_size": 6},
+            compile_teacher=compiled,
+        )
+        asked.clear()
+        students.append(distil(config, teacher, inputs).state_dict())
+        seen.append(asked.count(6))
+    handle.remove()
+    for one, other in zip(students[0].values(), students[1].values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    if not compiled:
+        # In each of 24 steps; and in none: what is left is the collapse watch.
+        assert seen[0] - seen[1] == 24
+
+
 @pytest.mark.parametrize(("reuse", "passes"), [(False, 1 + 4), (True, 1 + 1)])
 def test_the_teacher_sees_a_shared_batch_once(
     make_config: Make,

@@ -84,6 +84,11 @@ RUNS: dict[str, dict[str, Any]] = {
         },
     },
     "rounds": rounds(restart_every=2, latent_learning_rate=0.01),
+    "rounds_with_kept_answers": {
+        **rounds(),
+        "image_bank": {"size": 15, "replay_share": 1.0, "keep_answers": True},
+        "student_objective": {"kd": {"weight": 1}, "attention_transfer": {"weight": 0}},
+    },
     "rounds_of_pixels": rounds(optimise="pixels", jitter=1, flip=True),
     "rounds_that_teach": rounds(meta="fomaml"),
     "rounds_that_teach_by_reptile": rounds(meta="reptile"),

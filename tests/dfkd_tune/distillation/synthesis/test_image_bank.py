@@ -26,7 +26,7 @@ def kept(bank: ImageBank) -> list[int]:
 
 
 def draws(bank: ImageBank, count: int, seed: int = 0) -> Tensor:
-    return bank.sample(count, torch.Generator().manual_seed(seed))[1]
+    return bank.sample(count, torch.Generator().manual_seed(seed)).labels
 
 
 def test_the_newest_images_are_kept_over_the_oldest() -> None:
@@ -61,18 +61,19 @@ def test_images_come_back_in_single_precision_rounded_to_half() -> None:
     bank = ImageBank(1, INPUTS, CPU)
     values = np.random.default_rng(0).normal(0, 1, (1, *INPUTS.shape)).astype(np.float32)
     bank.add(torch.tensor(values), torch.tensor([5]))
-    images, labels = bank.sample(3, torch.Generator().manual_seed(0))
-    assert images.dtype == torch.float32
+    batch = bank.sample(3, torch.Generator().manual_seed(0))
+    assert batch.images.dtype == torch.float32
     expected = values.astype(np.float16).astype(np.float32).repeat(3, 0)
-    assert np.array_equal(images.numpy(), expected)
-    assert labels.tolist() == [5, 5, 5]
+    assert np.array_equal(batch.images.numpy(), expected)
+    assert batch.labels.tolist() == [5, 5, 5]
+    assert batch.answers is None
 
 
 def test_the_bank_keeps_no_graph_of_the_generator() -> None:
     bank = ImageBank(2, INPUTS, CPU)
     images, labels = numbered(1, 2)
     bank.add(images.clone().requires_grad_(True) * 2, labels)
-    assert not bank.sample(2, torch.Generator().manual_seed(0))[0].requires_grad
+    assert not bank.sample(2, torch.Generator().manual_seed(0)).images.requires_grad
 
 
 def test_sampling_is_seeded_and_leaves_the_global_random_state_alone() -> None:
@@ -187,3 +188,38 @@ def test_a_state_in_half_precision_goes_on_as_pixels() -> None:
     bank = ImageBank(4, PIXELS, CPU, pixels=True)
     bank.load_state_dict({"images": images, "labels": torch.arange(4), "next": 0})
     assert np.array_equal(bank.state_dict()["images"].numpy(), stored)
+
+
+def first_pixel(images: Tensor) -> Tensor:
+    """An answer by which an image can be known."""
+    return images[:, :1, 0, 0].expand(-1, INPUTS.num_classes)
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_answers_are_those_to_the_images_as_they_are_kept(pixels: bool) -> None:
+    bank = ImageBank(5, INPUTS, CPU, pixels=pixels, ask=first_pixel)
+    numbers = torch.Generator().manual_seed(0)
+    for count in (2, 4, 3, 9):
+        images = torch.rand(count, *INPUTS.shape, generator=numbers)
+        bank.add(images, torch.zeros(count, dtype=torch.int64))
+        batch = bank.sample(20, torch.Generator().manual_seed(count))
+        assert batch.answers is not None
+        assert torch.equal(batch.answers, first_pixel(batch.images))
+        # And not to the images before they were rounded.
+        assert not torch.isin(batch.answers[:, 0], first_pixel(images)[:, 0]).any()
+
+
+def test_answers_go_on_from_a_state() -> None:
+    first = ImageBank(4, INPUTS, CPU, ask=first_pixel)
+    first.add(*numbered(1, 2, 3))
+
+    def never(images: Tensor) -> Tensor:
+        raise AssertionError("they are known")
+
+    second = ImageBank(4, INPUTS, CPU, ask=never)
+    second.load_state_dict(first.state_dict())
+    answers = [bank.sample(9, torch.Generator().manual_seed(0)).answers for bank in (first, second)]
+    assert answers[0] is not None
+    assert answers[1] is not None
+    assert torch.equal(*answers)
+    assert set(answers[0].unique().tolist()) == {1, 2, 3}

@@ -55,8 +55,8 @@ def compose(
             images = constant(count, AVERAGED if averaged else FRESH)
             return Batch(images=images, labels=torch.full((count,), 2 if averaged else 1))
 
-        def sample(count: int, _source: torch.Generator) -> tuple[Tensor, Tensor]:
-            return constant(count, KEPT), torch.full((count,), 3)
+        def sample(count: int, _source: torch.Generator) -> Batch:
+            return Batch(images=constant(count, KEPT), labels=torch.full((count,), 3))
 
         if isinstance(parts.synthesis, StreamSynthesis):
             monkeypatch.setattr(parts.synthesis, "fresh", fresh)
@@ -251,15 +251,15 @@ def augment(
         host = torch.Generator().manual_seed(8)
         data = StudentData(config, inputs, parts.synthesis, parts.bank, parts.source, host)
         expected = torch.Generator().manual_seed(config.seed)
-        images, labels = parts.bank.sample(60, expected)
+        kept = parts.bank.sample(60, expected)
         before = torch.get_rng_state(), host.get_state()
         batch = data.next()
         assert torch.equal(torch.get_rng_state(), before[0])
         # The places in the bank are the only thing that is drawn on the device.
         assert torch.equal(parts.source.get_state(), expected.get_state())
-        assert torch.equal(batch.labels, labels)
-        assert batch.images.shape == images.shape
-        return images, batch.images, torch.equal(host.get_state(), before[1])
+        assert torch.equal(batch.labels, kept.labels)
+        assert batch.images.shape == kept.images.shape
+        return kept.images, batch.images, torch.equal(host.get_state(), before[1])
 
     return run
 
