@@ -160,10 +160,12 @@ def leaves(annotation: Any) -> Iterator[Any]:
             yield from leaves(part)
 
 
-# Parts that work on synthetic images and have no network to train: a bank, a grid, a map, the
-# generator's own forward pass, and a loss term, which gives a tensor of a step.
+# Parts that work on synthetic images and have no network to train: a bank, which asks what is said
+# of its images, a grid, a map, the generator's own forward pass, and a loss term, which gives a
+# tensor of a step.
 ON_SYNTHETIC_IMAGES = {
     "Generator.forward",
+    "ImageBank.__init__",
     "ImageBank.add",
     "LossTerm.__init__",
     "attention_map",
