@@ -11,6 +11,7 @@ from torch.nn.utils import fuse_conv_bn_weights
 from dfkd_tune.classifiers._layout import lay_out
 from dfkd_tune.classifiers._precision import UsedPrecision
 from dfkd_tune.classifiers._taps import TappedNetwork
+from dfkd_tune.classifiers._winograd import WinogradConvolution, is_winograd_faster
 from dfkd_tune.inputs import InputSpecification
 
 
@@ -25,8 +26,8 @@ def tapped_copy(
     """Copy a frozen network for passes that need neither gradients nor statistics.
 
     BatchNorm is folded into the convolution before it, where nothing else takes what that gives;
-    for bfloat16 the convolutions' weights are rounded once, not in every pass. But for rounding,
-    passes give the same.
+    for bfloat16 the convolutions' weights are rounded once, not in every pass; in float32 on a CPU
+    wide ones are computed by tiles. But for rounding, passes give the same.
 
     Args:
         network: without taps; it is not changed. One that cannot be copied is tapped itself.
@@ -43,6 +44,10 @@ def tapped_copy(
     copied.to(device).eval().requires_grad_(False)
     convolutions = [layer for layer in copied.modules() if _is_plain(layer, nn.Conv2d)]
     fold_batch_norms(copied, keep=stages)
+    if precision == "float32" and device.type == "cpu":
+        for name, layer in tuple(copied.named_modules()):
+            if is_winograd_faster(layer) and _is_plain(layer, nn.Conv2d):
+                copied.set_submodule(name, WinogradConvolution(layer))
     tapped = TappedNetwork(lay_out(copied), inputs, stages, precision=precision)
     if precision == "bfloat16":
         for layer in convolutions:

@@ -14,6 +14,7 @@ from dfkd_tune.classifiers import (
     tapped_copy,
 )
 from dfkd_tune.classifiers._frozen import fold_batch_norms
+from dfkd_tune.classifiers._winograd import WinogradConvolution
 from dfkd_tune.inputs import InputSpecification
 
 INPUTS = InputSpecification(
@@ -79,6 +80,22 @@ def test_batch_norm_behind_a_convolution_is_gone(architecture: str, folded: int,
     assert fold_batch_norms(made) == folded
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in made.modules()) == left
     assert fold_batch_norms(made) == 0
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "vgg11"])
+def test_wide_convolutions_are_computed_by_tiles_as_exactly(architecture: str) -> None:
+    made = with_statistics(build_classifier(NetworkConfig(architecture=architecture), INPUTS, 0))
+    copied = tapped_copy(made, INPUTS, device=CPU)
+    assert any(isinstance(layer, WinogradConvolution) for layer in copied.network.modules())
+    in_bfloat16 = tapped_copy(made, INPUTS, device=CPU, precision="bfloat16")
+    assert not any(
+        isinstance(layer, WinogradConvolution) for layer in in_bfloat16.network.modules()
+    )
+    with torch.no_grad():
+        found = copied(images(8), features=True)
+        made.double()
+        exact = made(images(8).double())
+    assert apart(found.logits, exact) < 1e-4
 
 
 def test_the_network_stays_as_it_was() -> None:
