@@ -110,7 +110,8 @@ def _pairs(network: nn.Module, keep: Collection[str]) -> list[tuple[str, str]]:
     pairs = []
     for node in graph.nodes:
         after = called(node, nn.BatchNorm2d)
-        if after is None or modules[after].running_mean is None:
+        # A layer called by keyword has no such argument.
+        if after is None or modules[after].running_mean is None or not node.args:
             continue
         before = called(node.args[0], nn.Conv2d)
         if before is not None and len(node.args[0].users) == 1 and before not in keep:

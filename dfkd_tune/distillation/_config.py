@@ -213,12 +213,13 @@ def configuration_hash(config: DistillationConfig) -> str:
     """A short hash of everything that decides a distillation but its teacher."""
     decides = config.model_dump(mode="json")
     # Older checkpoints know only these values.
-    if config.precision == "float32":
-        del decides["precision"]
-    if not config.compile_teacher:
-        del decides["compile_teacher"]
-    if not config.image_bank.keep_answers:
-        del decides["image_bank"]["keep_answers"]
+    for section, key, value in (
+        (decides, "precision", "float32"),
+        (decides, "compile_teacher", False),
+        (decides["image_bank"], "keep_answers", False),
+    ):
+        if section[key] == value:
+            del section[key]
     text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -28,7 +28,10 @@ def validation_lines(error: ValidationError, model: type[BaseModel], prefix: str
         elif problem["type"] == "missing":
             text = "is missing; give it"
         else:
-            text = f"{problem['msg'].removeprefix('Value error, ')}; got {_short(problem['input'])}"
+            text = problem["msg"].removeprefix("Value error, ")
+            # What is wrong between keys of a section names them; the whole section tells no more.
+            if problem["type"] != "value_error" or not isinstance(problem["input"], dict):
+                text += f"; got {_short(problem['input'])}"
         # Of a union, pydantic names every branch.
         lines[path] = f"{lines[path]}; or: {text}" if path in lines else f"{path}: {text}"
     return list(lines.values())

@@ -136,7 +136,7 @@ class Small(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
         made = self.conv(x)
-        out = self.bn(made)
+        out = self.bn(input=made) if self.kind == "called by keyword" else self.bn(made)
         if self.kind == "looked at elsewhere":
             out = out + made
         if self.kind == "convolved twice":
@@ -157,6 +157,7 @@ class Small(nn.Module):
         "normalised twice",
         "of values",
         "of the batch",
+        "called by keyword",
         "named as a stage",
         "hooked",
         "of weights of its own",

@@ -192,6 +192,12 @@ def test_a_wrong_value_is_named_with_its_path(
     assert "\n" not in text
 
 
+def test_what_is_wrong_between_keys_ends_with_what_to_do(tiny: dict[str, Any]) -> None:
+    tiny = override(tiny, {"settings.schedule.mode": "two_stage"})
+    said = "settings: schedule.mode two_stage needs schedule.generator_epochs of at least 1"
+    assert message(tiny) == f"my.yaml: {said}"
+
+
 def test_grace_must_outlast_the_warm_up(tiny: dict[str, Any]) -> None:
     tiny["settings"]["student_optimiser"] = {"warmup_epochs": 2}
     assert "does not outlast the student's warm-up of 2 epochs; give at least 3" in message(tiny)
