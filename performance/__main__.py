@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dfkd_tune.sweeps import environment, usable_cpus
+from dfkd_tune.sweeps import environment
 from performance.cases import PAIRS, PLAIN, RECIPES, WAYS
-from performance.measure import Way, matrix_rate, measure_case
+from performance.device import matrix_rate
+from performance.measure import Way, measure_case
+from performance.options import BatchSize, Device, Threads, chosen_case, names
 
 
 def bench(
@@ -22,54 +24,57 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     epochs: Annotated[int, typer.Option(min=2, help="of a block; the first warms up")] = 3,
     iterations: Annotated[int, typer.Option(min=1, help="of an epoch")] = 4,
-    threads: Annotated[int | None, typer.Option(min=1, help="all cores by default")] = None,
+    batch_size: BatchSize = None,
+    threads: Threads = None,
+    device: Device = "auto",
     output: Annotated[Path, typer.Option(help="JSON file")] = Path("performance.json"),
 ) -> None:
     """Measure the data-free loop beside a plain one."""
     console = Console()
-    chosen = {
-        "pairs": (pairs.split(","), PAIRS),
-        "recipes": (recipes.split(","), RECIPES),
-        "ways": (ways.split(","), WAYS),
-    }
-    for option, (names, known) in chosen.items():
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise typer.BadParameter(f"--{option}: no {unknown[0]!r}; there are {', '.join(known)}")
-    used = threads or usable_cpus()
-    names = [PLAIN, *(way for way in chosen["ways"][0] if way != PLAIN)]
+    cases = [
+        chosen_case(
+            pair,
+            recipe,
+            epochs=epochs,
+            iterations=iterations,
+            batch_size=batch_size,
+            threads=threads,
+            device=device,
+        )
+        for pair in names("--pairs", pairs, PAIRS)
+        for recipe in names("--recipes", recipes, RECIPES)
+    ]
+    chosen = [PLAIN, *(way for way in names("--ways", ways, WAYS) if way != PLAIN)]
+    where, used = cases[0].device, cases[0].threads
     rates = {
-        "float32": matrix_rate(torch.float32, used),
-        "bfloat16": matrix_rate(torch.bfloat16, used),
+        "float32": matrix_rate(torch.float32, where, used),
+        "bfloat16": matrix_rate(torch.bfloat16, where, used),
     }
     found = []
-    for pair in chosen["pairs"][0]:
-        for recipe in chosen["recipes"][0]:
-            with console.status("") as status:
-                measured = measure_case(
-                    pair,
-                    recipe,
-                    names,
-                    rounds=rounds,
-                    epochs=epochs,
-                    iterations=iterations,
-                    threads=used,
-                    rates=rates,
-                    progress=status.update,
-                )
-            console.print(_table(f"{pair}, {recipe}", measured))
-            found.append(
-                {"pair": pair, "recipe": recipe, "ways": [asdict(way) for way in measured]}
+    for case in cases:
+        with console.status("") as status:
+            measured = measure_case(
+                case, chosen, rounds=rounds, rates=rates, progress=status.update
             )
-            # After each case: a bench that is ended leaves what it measured.
-            document = {
-                "environment": environment(),
-                "threads": used,
-                "iterations_of_an_epoch": iterations,
-                "matrix_operations_per_second": rates,
-                "cases": found,
+        console.print(_table(f"{case.pair.name}, {case.recipe}, {where.type}", measured))
+        found.append(
+            {
+                "pair": case.pair.name,
+                "recipe": case.recipe,
+                "batch_size": case.pair.batch_size,
+                "ways": [asdict(way) for way in measured],
             }
-            output.write_text(json.dumps(document, indent=2) + "\n")
+        )
+        # After each case: a bench that is ended leaves what it measured.
+        document = {
+            "environment": environment(),
+            "device": where.type,
+            "threads": used,
+            "iterations_of_an_epoch": iterations,
+            "matrix_operations_per_second": rates,
+            "cases": found,
+        }
+        output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"written to {output}")
 
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dfkd_tune.classifiers import NetworkConfig
+import torch
+from torch import nn
+
+from dfkd_tune.classifiers import NetworkConfig, build_classifier
 from dfkd_tune.distillation import DistillationConfig, get_method
 from dfkd_tune.inputs import InputSpecification
 
@@ -124,35 +127,55 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 """Ways to compute: the plain loop, this project's, and its settings for speed."""
 
 
-def configuration(
-    pair: Pair, recipe: str, way: str, epochs: int, iterations: int
-) -> DistillationConfig:
-    """The configuration of a case.
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is measured in several ways.
 
     Args:
         pair: teacher and student.
         recipe: name of a method.
-        way: one of `WAYS`.
-        epochs: of student training.
+        epochs: of a block.
         iterations: of an epoch.
+        device: where it is computed.
+        threads: of PyTorch.
     """
-    config = get_method(recipe).recipe
-    values = config.model_dump(mode="json")
-    values["student"] = NetworkConfig(architecture=pair.student, width=1.0).model_dump(mode="json")
-    values["schedule"] |= {
-        "mode": "alternating",
-        "epochs": epochs,
-        "generator_epochs": 0,
-        "iterations_per_epoch": iterations,
-        "batch_size": pair.batch_size,
-        **ITERATION[recipe],
-    }
-    if values["image_bank"]["size"]:
-        values["image_bank"]["size"] = 4096
-    for key, value in WAYS[way].items():
-        *sections, last = key.split(".")
-        place = values
-        for section in sections:
-            place = place[section]
-        place[last] = value
-    return DistillationConfig.model_validate(values)
+
+    pair: Pair
+    recipe: str
+    epochs: int
+    iterations: int
+    device: torch.device
+    threads: int
+
+    def configuration(self, way: str) -> DistillationConfig:
+        """The case's configuration.
+
+        Args:
+            way: one of `WAYS`.
+        """
+        config = get_method(self.recipe).recipe
+        values = config.model_dump(mode="json")
+        student = NetworkConfig(architecture=self.pair.student, width=1.0)
+        values["student"] = student.model_dump(mode="json")
+        values["schedule"] |= {
+            "mode": "alternating",
+            "epochs": self.epochs,
+            "generator_epochs": 0,
+            "iterations_per_epoch": self.iterations,
+            "batch_size": self.pair.batch_size,
+            **ITERATION[self.recipe],
+        }
+        if values["image_bank"]["size"]:
+            values["image_bank"]["size"] = 4096
+        for key, value in WAYS[way].items():
+            *sections, last = key.split(".")
+            place = values
+            for section in sections:
+                place = place[section]
+            place[last] = value
+        return DistillationConfig.model_validate(values)
+
+    def teacher(self) -> nn.Module:
+        """A teacher for one use: hooks that a loop leaves on it would slow the next one."""
+        network = NetworkConfig(architecture=self.pair.teacher, width=1.0)
+        return build_classifier(network, self.pair.inputs, 1)

@@ -2,18 +2,13 @@
 
 import multiprocessing
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-import torch
-
-from performance.cases import PLAIN
+from performance.cases import PLAIN, Case
 from performance.worker import serve
-
-MATRIX = 2048
 
 SAME = (PLAIN, "default", "compiled")
 """Ways that are to give the same losses."""
@@ -30,7 +25,7 @@ class Way:
         synthesis_share: of an epoch's seconds, median over epochs.
         speed: steps per second over those of the plain loop, paired round by round: median.
         cpu_speed: the same by seconds of CPU, which other work on the machine changes little.
-        peak_memory_mib: of the process after its blocks.
+        peak_memory_mib: of the process after its blocks; on a GPU, of what it held there.
         arithmetic_share: of the machine's rate of matrix products in the way's precision.
         loss_difference: largest relative difference of a loss to the plain loop's in the first
             iteration; None for ways that are to differ.
@@ -51,40 +46,20 @@ class Way:
     epoch_seconds: list[list[float]]
 
 
-def matrix_rate(dtype: torch.dtype, threads: int) -> float:
-    """Floating point operations per second of a large matrix product: the best of ten."""
-    torch.set_num_threads(threads)
-    a = torch.randn(MATRIX, MATRIX).to(dtype)
-    best = float("inf")
-    for _ in range(10):
-        began = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - began)
-    return 2 * MATRIX**3 / best
-
-
 def measure_case(
-    pair: str,
-    recipe: str,
+    case: Case,
     ways: Sequence[str],
     *,
     rounds: int,
-    epochs: int,
-    iterations: int,
-    threads: int,
     rates: dict[str, float],
     progress: Callable[[str], None] = lambda _words: None,
 ) -> list[Way]:
     """Measure a case in several ways.
 
     Args:
-        pair: name of a pair.
-        recipe: name of a method.
+        case: what is computed; the first epoch of a block warms up.
         ways: of `WAYS`, the plain one among them.
         rounds: in each of which every way trains a block.
-        epochs: of a block; the first warms up.
-        iterations: of an epoch.
-        threads: of PyTorch.
         rates: of matrix products by precision.
         progress: told what is being done.
     """
@@ -93,20 +68,19 @@ def measure_case(
     processes = []
     for way in ways:
         here, there = context.Pipe()
-        process = context.Process(
-            target=serve, args=(there, pair, recipe, way, epochs, iterations, threads), daemon=False
-        )
+        process = context.Process(target=serve, args=(there, case, way), daemon=False)
         process.start()
         # Else a process that dies would be waited for.
         there.close()
         processes.append(process)
         lines[way] = here
+    title = f"{case.pair.name}, {case.recipe}"
     blocks: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     for number in range(rounds):
         for way in ways:
-            progress(f"{pair}, {recipe}: round {number + 1} of {rounds}, {way}")
+            progress(f"{title}: round {number + 1} of {rounds}, {way}")
             blocks[way].append(_ask(lines[way], "block"))
-    progress(f"{pair}, {recipe}: phases")
+    progress(f"{title}: phases")
     memory = {way: _ask(lines[way], "memory") for way in ways}
     losses = {way: _ask(lines[way], "losses") for way in ways}
     phases = {way: _ask(lines[way], "phases") for way in ways}

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from dfkd_tune.classifiers import NetworkConfig, build_classifier
 from dfkd_tune.distillation import Progress, distil
-from dfkd_tune.sweeps import environment, usable_cpus
-from performance.cases import PAIRS, PLAIN, RECIPES, WAYS, configuration
+from dfkd_tune.sweeps import environment
+from performance.cases import PAIRS, PLAIN, RECIPES, WAYS, Case
+from performance.options import Device, Threads, chosen_case, names
 from performance.reference import PlainLoop
 
 KINDS = (
@@ -45,15 +45,15 @@ def kind_of(operation: str) -> str:
     return "element by element, and others"
 
 
-def _profiled(pair: str, recipe: str, way: str, iterations: int) -> dict[str, float]:
+def _profiled(case: Case, way: str) -> dict[str, float]:
     """Seconds of the second epoch by kind; they add up to what PyTorch computed in."""
-    case = PAIRS[pair]
-    config = configuration(case, recipe, way, 2, iterations)
-    teacher = build_classifier(NetworkConfig(architecture=case.teacher, width=1.0), case.inputs, 1)
-    profiler = profile(activities=[ProfilerActivity.CPU])
+    config, teacher, inputs = case.configuration(way), case.teacher(), case.pair.inputs
+    on_gpu = case.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    profiler = profile(activities=activities)
     if way == PLAIN:
         with tempfile.TemporaryDirectory() as folder:
-            loop = PlainLoop(config, teacher, case.inputs, Path(folder))
+            loop = PlainLoop(config, teacher, inputs, Path(folder), case.device)
             loop.epoch()
             with profiler:
                 loop.epoch()
@@ -65,10 +65,13 @@ def _profiled(pair: str, recipe: str, way: str, iterations: int) -> dict[str, fl
             else:
                 profiler.stop()
 
-        distil(config, teacher, case.inputs, report=report)
+        distil(config, teacher, inputs, device=case.device, report=report)
     seconds: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
-        seconds[kind_of(event.key)] += event.self_cpu_time_total / 1e6
+        # Of a GPU's kernels the operation that started them has the time; they are listed as well.
+        if event.device_type.name == "CPU":
+            taken = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            seconds[kind_of(event.key)] += taken / 1e6
     return dict(seconds)
 
 
@@ -77,33 +80,32 @@ def main(
     recipe: Annotated[str, typer.Option(help=", ".join(RECIPES))] = "dfq",
     ways: Annotated[str, typer.Option(help="names, with commas")] = "plain,default,bfloat16",
     iterations: Annotated[int, typer.Option(min=1, help="of an epoch")] = 4,
-    threads: Annotated[int | None, typer.Option(min=1, help="all cores by default")] = None,
+    threads: Threads = None,
+    device: Device = "auto",
     output: Annotated[Path | None, typer.Option(help="JSON file")] = None,
 ) -> None:
     """Show by kind of operation where the time of an epoch goes, before and after."""
-    for name, known in ((pair, PAIRS), (recipe, RECIPES)):
-        if name not in known:
-            raise typer.BadParameter(f"no {name!r}; there are {', '.join(known)}")
-    names = ways.split(",")
-    for way in names:
-        if way not in WAYS:
-            raise typer.BadParameter(f"--ways: no {way!r}; there are {', '.join(WAYS)}")
-    torch.set_num_threads(threads or usable_cpus())
-    found = {way: _profiled(pair, recipe, way, iterations) for way in names}
+    case = chosen_case(
+        pair, recipe, epochs=2, iterations=iterations, threads=threads, device=device
+    )
+    chosen = names("--ways", ways, WAYS)
+    torch.set_num_threads(case.threads)
+    found = {way: _profiled(case, way) for way in chosen}
     kinds = sorted(
-        {k for each in found.values() for k in each}, key=lambda k: -found[names[0]].get(k, 0)
+        {k for each in found.values() for k in each}, key=lambda k: -found[chosen[0]].get(k, 0)
     )
     table = Table(title=f"{pair}, {recipe}: milliseconds of an epoch")
     table.add_column("operations")
-    for way in names:
+    for way in chosen:
         table.add_column(way, justify="right")
     for kind in kinds:
-        table.add_row(kind, *(f"{1000 * found[way].get(kind, 0):.0f}" for way in names))
-    table.add_row("all", *(f"{1000 * sum(found[way].values()):.0f}" for way in names))
+        table.add_row(kind, *(f"{1000 * found[way].get(kind, 0):.0f}" for way in chosen))
+    table.add_row("all", *(f"{1000 * sum(found[way].values()):.0f}" for way in chosen))
     Console().print(table)
     if output is not None:
         document = {
             "environment": environment(),
+            "device": case.device.type,
             "iterations_of_an_epoch": iterations,
             "seconds": found,
         }

@@ -144,6 +144,7 @@ class PlainLoop:
         teacher: trained.
         inputs: shape and normalisation.
         folder: for PNG files.
+        device: where to compute; the CPU by default.
     """
 
     def __init__(
@@ -152,15 +153,17 @@ class PlainLoop:
         teacher: nn.Module,
         inputs: InputSpecification,
         folder: Path,
+        device: torch.device | None = None,
     ) -> None:
         self.config, self.inputs, self.folder = config, inputs, folder
-        self.teacher = HookedNetwork(teacher.eval(), inputs, statistics=True)
-        student = build_classifier(config.student, inputs, config.seed)
+        self.device = device = device or torch.device("cpu")
+        self.teacher = HookedNetwork(teacher.to(device).eval(), inputs, statistics=True)
+        student = build_classifier(config.student, inputs, config.seed).to(device)
         self.student = HookedNetwork(student, inputs, statistics=False)
         self.generator = upsampling_apart(
             build_generator(config.generator, inputs, config.seed + 1)
-        )
-        self.source = torch.Generator().manual_seed(config.seed + 2)
+        ).to(device)
+        self.source = torch.Generator(device).manual_seed(config.seed + 2)
         self.host_source = torch.Generator().manual_seed(config.seed + 5)
         context = TermContext(
             teacher=self.teacher.shapes, student=self.student.shapes, source=self.host_source
@@ -173,6 +176,8 @@ class PlainLoop:
             self.student_objective = Objective(
                 "student", config.student_objective, STUDENT_TERMS, context
             )
+        self.generator_objective.to(device)
+        self.student_objective.to(device)
         made = config.generator_optimiser
         self.betas = (made.beta1, made.beta2)
         rate = made.learning_rate * (config.schedule.generator_steps if self.rounds else 1)
@@ -218,10 +223,14 @@ class PlainLoop:
     # ---------------------------------------------------------------- images
 
     def _labels(self, count: int) -> Tensor:
-        return torch.randint(self.inputs.num_classes, (count,), generator=self.source)
+        return self._drawn(self.inputs.num_classes, count)
 
     def _noise(self, count: int) -> Tensor:
-        return torch.randn(count, self.config.generator.latent_size, generator=self.source)
+        size = (count, self.config.generator.latent_size)
+        return torch.randn(size, generator=self.source, device=self.device)
+
+    def _drawn(self, below: int, count: int) -> Tensor:
+        return torch.randint(below, (count,), generator=self.source, device=self.device)
 
     def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Step]:
         mode = self.config.schedule.student_mode_in_generator_step
@@ -258,7 +267,7 @@ class PlainLoop:
         config, synthesis = self.config, self.config.synthesis
         count = synthesis.batch_size or config.schedule.batch_size
         # Of a noisy layer, which there is none, a seed would be drawn.
-        torch.randint(2**31 - 1, (1,), generator=self.source)
+        self._drawn(2**31 - 1, 1)
         fast = copy.deepcopy(self.generator).train()
         labels = self._labels(count)
         noise = self._noise(count).requires_grad_(True)
@@ -290,9 +299,9 @@ class PlainLoop:
         self._save(kept, labels)
 
     def _save(self, images: Tensor, labels: Tensor) -> None:
-        mean = torch.tensor(self.inputs.mean).view(-1, 1, 1)
-        std = torch.tensor(self.inputs.std).view(-1, 1, 1)
-        pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        mean = torch.tensor(self.inputs.mean, device=images.device).view(-1, 1, 1)
+        std = torch.tensor(self.inputs.std, device=images.device).view(-1, 1, 1)
+        pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
         for pixel, label in zip(pixels, labels.tolist(), strict=True):
             path = self.folder / f"{len(self.files)}.png"
             Image.fromarray(pixel.permute(1, 2, 0).numpy()).save(path)
@@ -314,12 +323,12 @@ class PlainLoop:
         # Batches as the seed has them, from fresh workers.
         order: list[int] = []
         for _ in range(steps):
-            order += torch.randint(len(self.files), (count,), generator=self.source).tolist()
+            order += self._drawn(len(self.files), count).tolist()
         loader = DataLoader(
             PngFiles(self.files, self.inputs), count, sampler=order, num_workers=WORKERS
         )
         for images, labels in loader:
-            yield self._augmented(images), labels
+            yield self._augmented(images.to(self.device)), labels.to(self.device)
 
     def _augmented(self, images: Tensor) -> Tensor:
         if self.config.image_bank.augmentation == "crop_flip":

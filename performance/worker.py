@@ -1,11 +1,9 @@
 """One way of computing a case, in a process of its own: it trains blocks when it is told to."""
 
-import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,17 +14,23 @@ from torch.utils.flop_counter import FlopCounterMode
 from dfkd_tune.checkpoints import CheckpointStore
 from dfkd_tune.classifiers import (
     CompiledPasses,
-    NetworkConfig,
     build_classifier,
     lay_out,
     tapped_copy,
 )
-from dfkd_tune.distillation import Progress, build_generator, configuration_hash, distil
+from dfkd_tune.distillation import (
+    DistillationConfig,
+    Progress,
+    State,
+    build_generator,
+    configuration_hash,
+    distil,
+)
 from dfkd_tune.evaluation import predict_stored
-from performance.cases import PAIRS, PLAIN, Pair, configuration
+from performance.cases import PLAIN, Case
+from performance.device import full_float32, median_seconds, peak_memory_mib
 from performance.reference import HookedNetwork, PlainLoop, upsampling_apart
 
-REPEATS = 5
 EVALUATED = 512
 
 
@@ -57,30 +61,39 @@ class Block:
         self.seconds.append(total)
 
 
-class _Case:
-    def __init__(self, pair: Pair, recipe: str, way: str, epochs: int, iterations: int) -> None:
-        self.pair, self.way, self.inputs = pair, way, pair.inputs
-        self.config = configuration(pair, recipe, way, epochs, iterations)
-        self.short = configuration(pair, recipe, way, 1, 1)
+class Measured:
+    """A case in one of its ways.
 
-    def teacher(self) -> nn.Module:
-        """A teacher for one use: hooks that a loop leaves on it would slow the next one."""
-        network = NetworkConfig(architecture=self.pair.teacher, width=1.0)
-        return build_classifier(network, self.inputs, 1)
+    Args:
+        case: what is computed.
+        way: one of `WAYS`.
+    """
 
-    def empty_block(self) -> Block:
+    def __init__(self, case: Case, way: str) -> None:
+        self.case, self.way, self.inputs, self.device = case, way, case.pair.inputs, case.device
+        self.config = case.configuration(way)
+        self.short = replace(case, epochs=1, iterations=1).configuration(way)
+
+    def _loop(self, config: DistillationConfig, folder: str) -> PlainLoop:
+        return PlainLoop(config, self.case.teacher(), self.inputs, Path(folder), self.device)
+
+    def _distil(self, config: DistillationConfig, report: Callable[[Progress], None]) -> None:
+        distil(config, self.case.teacher(), self.inputs, device=self.device, report=report)
+
+    def _empty_block(self) -> Block:
         schedule = self.config.schedule
         steps = schedule.student_steps * schedule.iterations_per_epoch
         made = schedule.generator_steps * schedule.iterations_per_epoch
         return Block(steps=steps, images=(steps + made) * schedule.batch_size)
 
     def block(self) -> Block:
+        """Train a block of epochs."""
         return self._plain() if self.way == PLAIN else self._ours()
 
     def _plain(self) -> Block:
-        block = self.empty_block()
+        block = self._empty_block()
         with tempfile.TemporaryDirectory() as folder:
-            loop = PlainLoop(self.config, self.teacher(), self.inputs, Path(folder))
+            loop = self._loop(self.config, folder)
             for epoch in range(self.config.schedule.epochs):
                 began, used = time.perf_counter(), time.process_time()
                 loop.epoch()
@@ -91,7 +104,7 @@ class _Case:
         return block
 
     def _ours(self) -> Block:
-        block, used = self.empty_block(), [0.0]
+        block, used = self._empty_block(), [0.0]
 
         def report(progress: Progress) -> None:
             used.append(time.process_time())
@@ -100,30 +113,25 @@ class _Case:
                 seconds = progress.seconds
                 block.count(seconds["synthesis"], seconds["student"], seconds["total"])
 
-        distil(self.config, self.teacher(), self.inputs, report=report)
+        self._distil(self.config, report)
         return block
 
     def losses(self) -> dict[str, float]:
-        """Mean of every weighted term over an iteration, the first."""
-        if self.way == PLAIN:
-            with tempfile.TemporaryDirectory() as folder:
-                loop = PlainLoop(self.short, self.teacher(), self.inputs, Path(folder))
-                return loop.epoch()
-        found: dict[str, float] = {}
-        distil(
-            self.short,
-            self.teacher(),
-            self.inputs,
-            report=lambda progress: found.update(progress.losses),
-        )
-        return found
+        """Mean of every weighted term over an iteration, the first, in full precision."""
+        with full_float32():
+            if self.way == PLAIN:
+                with tempfile.TemporaryDirectory() as folder:
+                    return self._loop(self.short, folder).epoch()
+            found: dict[str, float] = {}
+            self._distil(self.short, lambda progress: found.update(progress.losses))
+            return found
 
     def operations(self) -> int:
         """Floating point operations of an epoch's networks, forward and backward."""
         counter = FlopCounterMode(display=False)
         if self.way == PLAIN:
             with tempfile.TemporaryDirectory() as folder:
-                loop = PlainLoop(self.config, self.teacher(), self.inputs, Path(folder))
+                loop = self._loop(self.config, folder)
                 with counter:
                     loop.epoch()
             return counter.get_total_flops()
@@ -132,44 +140,37 @@ class _Case:
         config = self.config.model_copy(update={"schedule": schedule, "compile_teacher": False})
         counts: list[int] = []
         with counter:
-            distil(
-                config,
-                self.teacher(),
-                self.inputs,
-                report=lambda _progress: counts.append(counter.get_total_flops()),
-            )
+            self._distil(config, lambda _progress: counts.append(counter.get_total_flops()))
         return counts[1] - counts[0]
 
     def phases(self) -> dict[str, float]:
         """Median seconds of what a loop does, each by itself."""
-        count = self.config.schedule.batch_size
-        images = torch.randn(count, *self.inputs.shape)
+        count, device = self.config.schedule.batch_size, self.device
+        images = torch.randn(count, *self.inputs.shape, device=device)
         stored = torch.randint(0, 256, (EVALUATED, *self.inputs.shape), dtype=torch.uint8)
-        student = build_classifier(self.config.student, self.inputs, 0).eval()
+        student = build_classifier(self.config.student, self.inputs, 0).to(device).eval()
         generator = build_generator(self.config.generator, self.inputs, 0)
-        noise = torch.randn(count, self.config.generator.latent_size)
-        labels = torch.randint(self.inputs.num_classes, (count,))
+        noise = torch.randn(count, self.config.generator.latent_size, device=device)
+        labels = torch.randint(self.inputs.num_classes, (count,), device=device)
         pass_on: Callable[[Tensor], object]
         if self.way == PLAIN:
             upsampling_apart(generator)
-            pass_on = HookedNetwork(self.teacher().eval(), self.inputs, statistics=True)
+            teacher = self.case.teacher().to(device).eval()
+            pass_on = HookedNetwork(teacher, self.inputs, statistics=True)
         else:
             lay_out(student)
             copied = tapped_copy(
-                self.teacher(),
-                self.inputs,
-                device=images.device,
-                precision=self.config.precision,
+                self.case.teacher(), self.inputs, device=device, precision=self.config.precision
             )
             pass_on = CompiledPasses(copied) if self.config.compile_teacher else copied
+        generator.to(device)
+        works: dict[str, Callable[[], object]] = {
+            "teacher forward": lambda: pass_on(images),
+            "sampling": lambda: generator(noise, labels),
+            f"evaluation of {EVALUATED} images": lambda: self._evaluate(student, stored),
+        }
         with torch.no_grad():
-            found = {
-                "teacher forward": _median(lambda: pass_on(images)),
-                "sampling": _median(lambda: generator(noise, labels)),
-                f"evaluation of {EVALUATED} images": _median(
-                    lambda: self._evaluate(student, stored)
-                ),
-            }
+            found = {name: median_seconds(work, device) for name, work in works.items()}
         with tempfile.TemporaryDirectory() as folder:
             found["checkpoint"] = self._checkpoint(student, generator, Path(folder))
         return found
@@ -178,68 +179,42 @@ class _Case:
         if self.way != PLAIN:
             predict_stored(student, stored, self.inputs)
             return
-        mean = torch.tensor(self.inputs.mean).view(-1, 1, 1)
-        std = torch.tensor(self.inputs.std).view(-1, 1, 1)
-        for batch in torch.split(stored, self.config.schedule.batch_size):
+        mean = torch.tensor(self.inputs.mean, device=self.device).view(-1, 1, 1)
+        std = torch.tensor(self.inputs.std, device=self.device).view(-1, 1, 1)
+        for batch in torch.split(stored.to(self.device), self.config.schedule.batch_size):
             (student((batch.float() / 255 - mean) / std).argmax(1) == 0).sum().item()
 
     def _checkpoint(self, student: nn.Module, generator: nn.Module, folder: Path) -> float:
         if self.way == PLAIN:
             state = {"student": student.state_dict(), "generator": generator.state_dict()}
-            return _median(lambda: torch.save(state, folder / "state.pt"))
+            return median_seconds(lambda: torch.save(state, folder / "state.pt"), self.device)
         store = CheckpointStore(folder, configuration_hash(self.config))
-        states = []
-        distil(
-            self.short,
-            self.teacher(),
-            self.inputs,
-            report=lambda progress: states.append(progress.state()),
-        )
-        return _median(lambda: store.save(1, states[0]))
+        states: list[State] = []
+        self._distil(self.short, lambda progress: states.append(progress.state()))
+        return median_seconds(lambda: store.save(1, states[0]), self.device)
 
 
-def _median(work: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
-
-
-def serve(
-    connection: Connection,
-    pair: str,
-    recipe: str,
-    way: str,
-    epochs: int,
-    iterations: int,
-    threads: int,
-) -> None:
+def serve(connection: Connection, case: Case, way: str) -> None:
     """Do what is asked for over a connection: block, losses, phases, operations, memory; end.
 
     Args:
         connection: gives words, takes answers.
-        pair: name of a pair.
-        recipe: name of a method.
+        case: what is computed.
         way: one of `WAYS`.
-        epochs: of a block.
-        iterations: of an epoch.
-        threads: of PyTorch.
     """
-    torch.set_num_threads(threads)
-    case = _Case(PAIRS[pair], recipe, way, epochs, iterations)
+    torch.set_num_threads(case.threads)
+    measured = Measured(case, way)
     while True:
         word = connection.recv()
         if word == "end":
             return
         if word == "block":
-            connection.send(asdict(case.block()))
+            connection.send(asdict(measured.block()))
         elif word == "losses":
-            connection.send(case.losses())
+            connection.send(measured.losses())
         elif word == "phases":
-            connection.send(case.phases())
+            connection.send(measured.phases())
         elif word == "operations":
-            connection.send(case.operations())
+            connection.send(measured.operations())
         else:
-            connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            connection.send(peak_memory_mib(case.device))

@@ -55,10 +55,9 @@ def _predict(
     device = next(network.parameters()).device
     size = batch_size or usual_batch(images, device)
     with evaluation_mode(network), arranged_for_wide(network), torch.no_grad():
-        parts = [
-            network(prepare(part.to(device))).float().cpu() for part in torch.split(images, size)
-        ]
-    return torch.cat(parts)
+        parts = [network(prepare(part.to(device))).float() for part in torch.split(images, size)]
+    # Fetched once: a GPU is not waited for in between.
+    return torch.cat(parts).cpu()
 
 
 def usual_batch(images: Tensor, device: torch.device) -> int:

@@ -6,11 +6,31 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from small_methods import INPUTS, small_config, small_teacher
 
 from dfkd_tune.distillation import DistillationConfig, distil
 from performance import batches, cases, layout, worker
 from performance.reference import PlainLoop
+
+
+def small_case(
+    pair: cases.Pair = cases.PAIRS["tiny"],
+    recipe: str = "dfq",
+    *,
+    epochs: int = 2,
+    iterations: int = 1,
+    threads: int = 1,
+) -> cases.Case:
+    """A case on the CPU."""
+    return cases.Case(
+        pair=pair,
+        recipe=recipe,
+        epochs=epochs,
+        iterations=iterations,
+        device=torch.device("cpu"),
+        threads=threads,
+    )
 
 
 def alternating(name: str) -> DistillationConfig:
@@ -48,9 +68,10 @@ def test_the_plain_loop_gives_the_same_losses(name: str, tolerance: float, tmp_p
 def test_every_recipe_of_the_bench_is_measured_beside_every_way() -> None:
     for pair in cases.PAIRS.values():
         for recipe in cases.RECIPES:
-            plain = cases.configuration(pair, recipe, cases.PLAIN, 3, 2)
+            case = small_case(pair, recipe, epochs=3, iterations=2)
+            plain = case.configuration(cases.PLAIN)
             for way, changes in cases.WAYS.items():
-                config = cases.configuration(pair, recipe, way, 3, 2)
+                config = case.configuration(way)
                 assert (config == plain) == (not changes)
                 assert config.schedule.total_student_steps == plain.schedule.total_student_steps
 
@@ -163,9 +184,9 @@ def test_a_block_leaves_nothing_on_the_networks_of_the_next(
             return super().epoch()
 
     monkeypatch.setattr(worker, "PlainLoop", Counting)
-    case = worker._Case(cases.PAIRS["tiny"], "dfq", cases.PLAIN, 1, 1)
-    case.block()
-    first, second = case.losses(), case.losses()
+    measured = worker.Measured(small_case(epochs=1), cases.PLAIN)
+    measured.block()
+    first, second = measured.losses(), measured.losses()
     assert len(seen) == 3
     assert seen[0] == seen[1] == seen[2] > 0
     assert first == second
