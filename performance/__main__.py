@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dfkd_tune.sweeps import environment
-from performance.cases import PAIRS, PLAIN, RECIPES, WAYS
+from performance.cases import PAIRS, PLAIN, RECIPES, ways_on
 from performance.device import matrix_rate
 from performance.measure import Way, measure_case
 from performance.options import BatchSize, Device, Threads, chosen_case, names
@@ -20,7 +20,7 @@ from performance.options import BatchSize, Device, Threads, chosen_case, names
 def bench(
     pairs: Annotated[str, typer.Option(help="names, with commas")] = ",".join(list(PAIRS)[1:]),
     recipes: Annotated[str, typer.Option(help="names, with commas")] = ",".join(RECIPES),
-    ways: Annotated[str, typer.Option(help="names, with commas")] = ",".join(WAYS),
+    ways: Annotated[str | None, typer.Option(help="names, with commas; all by default")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     epochs: Annotated[int, typer.Option(min=2, help="of a block; the first warms up")] = 3,
     iterations: Annotated[int, typer.Option(min=1, help="of an epoch")] = 4,
@@ -44,8 +44,10 @@ def bench(
         for pair in names("--pairs", pairs, PAIRS)
         for recipe in names("--recipes", recipes, RECIPES)
     ]
-    chosen = [PLAIN, *(way for way in names("--ways", ways, WAYS) if way != PLAIN)]
     where, used = cases[0].device, cases[0].threads
+    possible = ways_on(where)
+    chosen = names("--ways", ways, possible) if ways is not None else possible
+    chosen = [PLAIN, *(way for way in chosen if way != PLAIN)]
     rates = {
         "float32": matrix_rate(torch.float32, where, used),
         "bfloat16": matrix_rate(torch.bfloat16, where, used),

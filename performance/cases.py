@@ -110,7 +110,7 @@ ITERATION: Mapping[str, dict[str, Any]] = {
 
 PLAIN = "plain"
 
-WAYS: Mapping[str, Mapping[str, Any]] = {
+WAYS: dict[str, Mapping[str, Any]] = {
     PLAIN: {},
     "default": {},
     "compiled": {"compile_teacher": True},
@@ -125,6 +125,28 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Ways to compute: the plain loop, this project's, and its settings for speed."""
+
+GPU_WAYS: dict[str, Mapping[str, Any]] = {
+    "graphs": {"cuda_graphs": True},
+    "graphs+compiled": {"cuda_graphs": True, "compile_teacher": True},
+    "bfloat16+graphs": {"precision": "bfloat16", "cuda_graphs": True},
+    "bfloat16+graphs+compiled": {
+        "precision": "bfloat16",
+        "cuda_graphs": True,
+        "compile_teacher": True,
+    },
+    "bfloat16+graphs+shared_batch": {
+        "precision": "bfloat16",
+        "cuda_graphs": True,
+        "schedule.reuse_batch": True,
+    },
+}
+"""Ways that need a GPU."""
+
+
+def ways_on(device: torch.device) -> list[str]:
+    """Names of the ways that a device can compute in, the plain one first."""
+    return [*WAYS, *(GPU_WAYS if device.type == "cuda" else ())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +173,7 @@ class Case:
         """The case's configuration.
 
         Args:
-            way: one of `WAYS`.
+            way: one of `ways_on` its device.
         """
         config = get_method(self.recipe).recipe
         values = config.model_dump(mode="json")
@@ -167,7 +189,7 @@ class Case:
         }
         if values["image_bank"]["size"]:
             values["image_bank"]["size"] = 4096
-        for key, value in WAYS[way].items():
+        for key, value in (WAYS | GPU_WAYS)[way].items():
             *sections, last = key.split(".")
             place = values
             for section in sections:

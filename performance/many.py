@@ -26,7 +26,7 @@ from dfkd_tune.distillation import (
     shared_part,
 )
 from dfkd_tune.sweeps import environment
-from performance.cases import PAIRS, PLAIN, RECIPES, WAYS, Case
+from performance.cases import PAIRS, PLAIN, RECIPES, Case, ways_on
 from performance.device import matrix_rate, peak_memory_mib, wait_for
 from performance.options import BatchSize, Device, Threads, chosen_case, names
 
@@ -174,9 +174,9 @@ def operations(case: Case, way: str, count: int) -> int:
         if index == count - 1:
             counts.append(counter.get_total_flops())
 
-    # Compiled it is the same arithmetic, and the counter's hooks would be compiled as well.
+    # Compiled or captured it is the same arithmetic, of which the counter would see nothing.
     configs = [
-        config.model_copy(update={"compile_teacher": False})
+        config.model_copy(update={"compile_teacher": False, "cuda_graphs": False})
         for config in members(replace(case, epochs=2), way, count)
     ]
     with counter:
@@ -245,7 +245,7 @@ def measure_many(
 def main(
     pair: Annotated[str, typer.Option(help=", ".join(PAIRS))] = "wrn-32",
     recipe: Annotated[str, typer.Option(help=", ".join(RECIPES))] = "cgdd",
-    way: Annotated[str, typer.Option(help=", ".join(list(WAYS)[1:]))] = "default",
+    way: Annotated[str, typer.Option(help="to compute, by name")] = "default",
     counts: Annotated[str, typer.Option(help="trials at once, with commas")] = "1,2,4,8,16",
     turns: Annotated[int, typer.Option(min=1)] = 1,
     epochs: Annotated[int, typer.Option(min=2, help="of a trial; the first warms up")] = 3,
@@ -256,7 +256,6 @@ def main(
     output: Annotated[Path | None, typer.Option(help="JSON file")] = None,
 ) -> None:
     """Show how many trials an hour a device trains, by how many there are at once."""
-    names("--way", way, [name for name in WAYS if name != PLAIN])
     try:
         numbers = sorted({1, *(int(each) for each in counts.split(","))})
     except ValueError:
@@ -273,6 +272,7 @@ def main(
         device=device,
     )
     where, used = case.device, case.threads
+    names("--way", way, [name for name in ways_on(where) if name != PLAIN])
     dtype = torch.bfloat16 if "bfloat16" in way else torch.float32
     rate = matrix_rate(dtype, where, used)
     console = Console()

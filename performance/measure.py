@@ -10,7 +10,7 @@ from typing import Any
 from performance.cases import PLAIN, Case
 from performance.worker import serve
 
-SAME = (PLAIN, "default", "compiled")
+SAME = (PLAIN, "default", "compiled", "graphs", "graphs+compiled")
 """Ways that are to give the same losses."""
 
 

@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from dfkd_tune.distillation import Progress, distil
 from dfkd_tune.sweeps import environment
-from performance.cases import PAIRS, PLAIN, RECIPES, WAYS, Case
+from performance.cases import PAIRS, PLAIN, RECIPES, Case, ways_on
 from performance.options import Device, Threads, chosen_case, names
 from performance.reference import PlainLoop
 
@@ -88,7 +88,7 @@ def main(
     case = chosen_case(
         pair, recipe, epochs=2, iterations=iterations, threads=threads, device=device
     )
-    chosen = names("--ways", ways, WAYS)
+    chosen = names("--ways", ways, ways_on(case.device))
     torch.set_num_threads(case.threads)
     found = {way: _profiled(case, way) for way in chosen}
     kinds = sorted(

@@ -136,8 +136,10 @@ class Measured:
                     loop.epoch()
             return counter.get_total_flops()
         schedule = self.config.schedule.model_copy(update={"epochs": 2})
-        # Compiled it is the same arithmetic, and the counter's hooks would be compiled as well.
-        config = self.config.model_copy(update={"schedule": schedule, "compile_teacher": False})
+        # Compiled or captured it is the same arithmetic, of which the counter would see nothing.
+        config = self.config.model_copy(
+            update={"schedule": schedule, "compile_teacher": False, "cuda_graphs": False}
+        )
         counts: list[int] = []
         with counter:
             self._distil(config, lambda _progress: counts.append(counter.get_total_flops()))

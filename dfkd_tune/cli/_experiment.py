@@ -17,13 +17,12 @@ from dfkd_tune.sweeps import (
     Assignment,
     ResolvedExperiment,
     Resume,
-    allot,
+    allot_here,
     cohorts_of,
     disk_of,
     ensure_audit,
     epoch_progress,
     expected_share,
-    gpu_count,
     override,
     pace_of,
     read_experiment_file,
@@ -31,7 +30,6 @@ from dfkd_tune.sweeps import (
     run_distillation,
     share_plan,
     trials_left,
-    usable_cpus,
 )
 from reports.formatting import duration, memory
 
@@ -88,7 +86,7 @@ def plan_of(resolved: ResolvedExperiment, address: str | None) -> dict[str, Any]
     taking = {"duration": "known at the start, when the cluster is"}
     sharing, cohorts = None, cohorts_of(resolved)
     if address in (None, "local"):
-        allotment = allot(experiment.resources, usable_cpus(), gpu_count())
+        allotment = allot_here(resolved)
         running, taking = str(allotment), _duration(resolved, allotment)
         sharing = share_plan(resolved, allotment)
     schedule, search = resolved.base.schedule, experiment.search

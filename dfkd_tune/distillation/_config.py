@@ -131,6 +131,10 @@ class DistillationConfig(_Section):
         description="compile the teacher's answers to the student's batches; the same but for "
         "rounding, needs a C++ compiler",
     )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="capture steps on a GPU once and replay them; the same results",
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
@@ -216,6 +220,7 @@ def configuration_hash(config: DistillationConfig) -> str:
     for section, key, value in (
         (decides, "precision", "float32"),
         (decides, "compile_teacher", False),
+        (decides, "cuda_graphs", False),
         (decides["image_bank"], "keep_answers", False),
     ):
         if section[key] == value:

@@ -1,10 +1,9 @@
 """Networks, counters and random state of a distillation, of one student or of several."""
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from dfkd_tune.classifiers import (
 )
 from dfkd_tune.distillation._collapse import CollapseSigns, CollapseWatch
 from dfkd_tune.distillation._config import DistillationConfig
+from dfkd_tune.distillation._cuda_graphs import CudaCapture, ReplayedPasses
 from dfkd_tune.distillation._meter import EpochMeter
 from dfkd_tune.distillation._progress import Stage, State
 from dfkd_tune.distillation._samples import newest_per_class, sample_per_class
@@ -58,7 +58,7 @@ class Member:
     config: DistillationConfig
     student: StudentTraining
     watch: CollapseWatch
-    meter: EpochMeter = field(default_factory=EpochMeter)
+    meter: EpochMeter
 
 
 Leave = Callable[[Member, Exception], None]
@@ -119,7 +119,7 @@ class Distillation:
         except BaseException:
             self.close()
             raise
-        self.meter = EpochMeter()
+        self.meter = EpochMeter(self.device)
         self.epoch = 0
 
     def _check_teacher(self) -> None:
@@ -148,7 +148,9 @@ class Distillation:
     def _build(self, configs: Sequence[DistillationConfig]) -> None:
         config = self.config
         made = [self._objectives(*each) for each in zip(configs, self.taps, strict=True)]
-        self.answers = CompiledPasses(self.answering) if config.compile_teacher else self.answering
+        capture = CudaCapture(self.device) if config.cuda_graphs else None
+        answers = CompiledPasses(self.answering) if config.compile_teacher else self.answering
+        self.answers = answers if capture is None else ReplayedPasses(answers, capture)
         bank = None
         if config.image_bank.size:
             # Other images may lie outside the range of pixels.
@@ -171,6 +173,7 @@ class Distillation:
             self.taps[0],
             bank,
             self.source,
+            capture,
         )
         self.data = StudentData(
             config, self.inputs, self.synthesis, bank, self.source, self.host_source
@@ -181,8 +184,9 @@ class Distillation:
             Member(
                 index,
                 config,
-                StudentTraining(config, taps, objective),
+                StudentTraining(config, taps, objective, capture),
                 CollapseWatch(config.collapse, self.inputs, self.device),
+                EpochMeter(self.device),
             )
             for index, (config, taps, (_, objective)) in enumerate(
                 zip(configs, self.taps, made, strict=True)
@@ -275,17 +279,19 @@ class Distillation:
         """Train an epoch; gives its stage and the last images."""
         self.epoch += 1
         stage, images = self._stage(), torch.empty(0)
-        self.meter = EpochMeter()
+        self.meter = EpochMeter(self.device)
         for member in self.members:
-            member.meter = EpochMeter()
+            member.meter = EpochMeter(self.device)
         for _ in range(self.schedule.iterations_per_epoch):
             if stage != "student":
-                began = time.perf_counter()
-                images = self.synthesis.iterate(self.meter)
-                self.meter.seconds["synthesis"] += time.perf_counter() - began
+                with self.meter.timing("synthesis"):
+                    images = self.synthesis.iterate(self.meter)
             if stage != "generator":
                 steps = self.schedule.student_steps
                 images = self.batches.iterate(steps, self.meter, self._train_students)
+        if self.device.type == "cuda":
+            # What comes next is timed by the host.
+            torch.cuda.synchronize(self.device)
         return stage, images
 
     def _train_students(self, batch: Batch, teacher: ForwardPass) -> None:

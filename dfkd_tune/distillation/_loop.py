@@ -149,11 +149,9 @@ def _train(
                 signs = run.look(member, stage, images)
                 validation: Mapping[str, float] = {}
                 if evaluate is not None and due:
-                    evaluated = time.perf_counter()
                     network = member.student.network.eval()
-                    with torch.no_grad():
+                    with member.meter.timing("evaluation"), torch.no_grad():
                         validation = dict(evaluate(network))
-                    member.meter.seconds["evaluation"] = time.perf_counter() - evaluated
                 own[member.index] = member.meter.seconds["student"]
                 own[member.index] += time.perf_counter() - looking
                 looked.append((member, signs, validation))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dfkd_tune.distillation._config import GeneratorOptimiserConfig, StudentOptimiserConfig
 
@@ -42,17 +42,46 @@ def learning_rate(
 def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
     """Use this learning rate from the next step on."""
     for group in optimiser.param_groups:
-        group["lr"] = value
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
+
+
+def make_capturable(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
+    """Have an optimiser's steps follow the learning rate where they are captured and replayed.
+
+    Args:
+        optimiser: fused.
+        device: of what it trains.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        if "capturable" in group:
+            group["capturable"] = True
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state of an optimiser, the same whether or not its steps are captured."""
+    state = optimiser.state_dict()
+    for group in state["param_groups"]:
+        group["lr"] = float(group["lr"])
+        if "capturable" in group:
+            group["capturable"] = False
+    return state
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Go on with an optimiser's moments, at its own constant learning rate.
+    """Go on with an optimiser's moments, at its own learning rate.
 
     The state may be of a trial whose weights were taken over, and which had another rate.
     """
-    rate = float(optimiser.param_groups[0]["lr"])
+    own = [(group["lr"], group.get("capturable")) for group in optimiser.param_groups]
     optimiser.load_state_dict(state)
-    set_learning_rate(optimiser, rate)
+    for group, (rate, capturable) in zip(optimiser.param_groups, own, strict=True):
+        group["lr"] = rate
+        if capturable is not None:
+            group["capturable"] = capturable
 
 
 def generator_optimiser(generator: nn.Module, config: GeneratorOptimiserConfig) -> torch.optim.Adam:

@@ -1,6 +1,5 @@
 """The student's side: its steps on synthetic batches."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,9 +8,20 @@ from torch import Tensor
 
 from dfkd_tune.classifiers import CompiledPasses, ForwardPass, TappedNetwork
 from dfkd_tune.distillation._config import DistillationConfig
+from dfkd_tune.distillation._cuda_graphs import (
+    Capture,
+    ReplayedPasses,
+    ReplayedWork,
+    Work,
+    flattened,
+    gathered,
+)
 from dfkd_tune.distillation._meter import EpochMeter
 from dfkd_tune.distillation._optimisation import (
     learning_rate,
+    load_optimiser,
+    make_capturable,
+    optimiser_state,
     set_learning_rate,
     student_optimiser,
 )
@@ -26,16 +36,25 @@ class StudentTraining:
         config: of the distillation.
         student: trained in place.
         objective: of the student.
+        capture: of the device, if steps are to be captured and replayed.
     """
 
     def __init__(
-        self, config: DistillationConfig, student: TappedNetwork, objective: Objective
+        self,
+        config: DistillationConfig,
+        student: TappedNetwork,
+        objective: Objective,
+        capture: Capture | None = None,
     ) -> None:
         self.config, self.taps = config, student
         self.network, self.objective = student.network, objective
         self.trained = [*self.network.parameters(), *objective.trained()]
         self.optimiser = student_optimiser(self.trained, config.student_optimiser)
         self.steps = 0
+        self._update: Work = self._updated
+        if capture is not None and objective.can_be_replayed:
+            make_capturable(self.optimiser, self.trained[0].device)
+            self._update = ReplayedWork(self._update, capture)
 
     @property
     def learning_rate(self) -> float:
@@ -50,7 +69,12 @@ class StudentTraining:
             teacher: its pass on them, with features where the objective needs them.
             meter: of the epoch; counts the terms and the seconds.
         """
-        began = time.perf_counter()
+        with meter.timing("student"):
+            parts = self._step(batch, teacher)
+        meter.add(dict(zip(self.objective.names, parts, strict=True)))
+
+    def _step(self, batch: Batch, teacher: ForwardPass) -> tuple[Tensor, ...]:
+        """A step at the learning rate that is due; gives the loss's summands."""
         config, schedule = self.config.student_optimiser, self.config.schedule
         per_epoch = schedule.iterations_per_epoch * schedule.student_steps
         rate = learning_rate(
@@ -63,24 +87,29 @@ class StudentTraining:
         )
         set_learning_rate(self.optimiser, rate)
         self.network.train()
-        student = self.taps(batch.images, features="student_features" in self.objective.needs)
-        step = Step(images=batch.images, labels=batch.labels, teacher=teacher, student=student)
+        parts = self._update(batch.images, batch.labels, *flattened(teacher))
+        self.steps += 1
+        return parts
+
+    def _updated(self, images: Tensor, labels: Tensor, *teacher: Tensor) -> tuple[Tensor, ...]:
+        """A step on a batch and the teacher's flattened pass on it; gives the loss's summands."""
+        student = self.taps(images, features="student_features" in self.objective.needs)
+        step = Step(images=images, labels=labels, teacher=gathered(teacher), student=student)
         loss, parts = self.objective(step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if config.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(self.trained, config.gradient_clip)
+        if self.config.student_optimiser.gradient_clip > 0:
+            largest = self.config.student_optimiser.gradient_clip
+            torch.nn.utils.clip_grad_norm_(self.trained, largest)
         self.optimiser.step()
-        self.steps += 1
-        meter.add(parts)
-        meter.seconds["student"] += time.perf_counter() - began
+        return tuple(parts.values())
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on; tensors are those in use."""
         return {
             "network": self.network.state_dict(),
             "objective": self.objective.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": optimiser_state(self.optimiser),
             "steps": self.steps,
         }
 
@@ -88,7 +117,7 @@ class StudentTraining:
         """Go on from a state, whose tensors become those in use."""
         self.network.load_state_dict(state["network"])
         self.objective.load_state_dict(state["objective"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        load_optimiser(self.optimiser, state["optimiser"])
         self.steps = state["steps"]
 
 
@@ -102,7 +131,11 @@ class StudentBatches:
     """
 
     def __init__(
-        self, data: StudentData, teacher: TappedNetwork | CompiledPasses, *, features: bool
+        self,
+        data: StudentData,
+        teacher: TappedNetwork | CompiledPasses | ReplayedPasses,
+        *,
+        features: bool,
     ) -> None:
         self.data, self.teacher, self.features = data, teacher, features
         self._last: tuple[Batch, ForwardPass] | None = None
@@ -123,12 +156,11 @@ class StudentBatches:
         self.data.begin_iteration()
         images = torch.empty(0)
         for _ in range(steps):
-            began = time.perf_counter()
-            batch = self.data.next()
-            teacher = self._taught(batch)
-            meter.add_predictions(teacher.logits)
+            with meter.timing("student"):
+                batch = self.data.next()
+                teacher = self._taught(batch)
+                meter.add_predictions(teacher.logits)
             meter.images += len(batch)
-            meter.seconds["student"] += time.perf_counter() - began
             train(batch, teacher)
             images = batch.images
         self._last = None

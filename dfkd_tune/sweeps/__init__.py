@@ -1,6 +1,7 @@
 """From an experiment file to a finished, resumable sweep."""
 
 from dfkd_tune.sweeps._again import experiment_of_run
+from dfkd_tune.sweeps._allot_here import allot_here
 from dfkd_tune.sweeps._baseline import random_baseline
 from dfkd_tune.sweeps._dashboard import dashboard_server, recorded_study
 from dfkd_tune.sweeps._distill import (
@@ -62,6 +63,7 @@ __all__ = [
     "SweepResult",
     "ablation",
     "allot",
+    "allot_here",
     "assignment_from_experiment",
     "assignment_from_run",
     "audit_cache",

@@ -26,6 +26,7 @@ from dfkd_tune.records import (
     read_record,
     write_record,
 )
+from dfkd_tune.sweeps._allot_here import allot_here
 from dfkd_tune.sweeps._experiment import ResolvedExperiment
 from dfkd_tune.sweeps._folder import (
     Resume,
@@ -35,7 +36,7 @@ from dfkd_tune.sweeps._folder import (
     owned,
     set_run_state,
 )
-from dfkd_tune.sweeps._machine import allot, gpu_count, usable_cpus
+from dfkd_tune.sweeps._machine import gpu_count
 from dfkd_tune.sweeps._selection import best_complete_trial
 from trainables import (
     Audit,
@@ -85,7 +86,7 @@ def assignment_from_experiment(
 ) -> Assignment:
     """Distil the experiment's recipe with its settings; nothing is searched."""
     experiment = resolved.experiment
-    allotment = allot(experiment.resources, usable_cpus(), gpu_count())
+    allotment = allot_here(resolved)
     return Assignment(
         name=name or f"{experiment.name}-recipe",
         storage=experiment.storage.absolute(),

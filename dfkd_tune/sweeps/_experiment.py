@@ -76,7 +76,7 @@ class ResolvedExperiment:
                 "recipe": teacher_recipe(self.benchmark, teacher).model_dump(mode="json"),
                 "weights": str(teacher.weights) if teacher.weights else None,
             },
-            "bases": [base.model_dump(mode="json") for base in self.bases.values()],
+            "bases": [_base_identity(base) for base in self.bases.values()],
             "space": [repr(replace(d, source="")) for d in self.space.dimensions],
             "fixed": dict(self.space.fixed),
             "search": self._search_identity(),
@@ -143,6 +143,14 @@ class ResolvedExperiment:
     def grace_epochs(self) -> int:
         """Epochs of student training before a trial may be stopped."""
         return grace_epochs(self.experiment.search.scheduler, self.base)
+
+
+def _base_identity(base: DistillationConfig) -> dict[str, Any]:
+    found = base.model_dump(mode="json")
+    if not base.cuda_graphs:
+        # Runs that were begun before there were CUDA graphs can go on.
+        del found["cuda_graphs"]
+    return found
 
 
 def resolve_experiment(

@@ -16,6 +16,7 @@ from rich.console import Console
 from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.errors import CannotRecordError, RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
+from dfkd_tune.sweeps._allot_here import allot_here
 from dfkd_tune.sweeps._cluster import alive_nodes, allot_on_nodes, check_nodes, say_if_busy
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._folder import (
@@ -28,7 +29,7 @@ from dfkd_tune.sweeps._folder import (
 )
 from dfkd_tune.sweeps._given import Comparison
 from dfkd_tune.sweeps._gpu_probe import share_gpus
-from dfkd_tune.sweeps._machine import Allotment, allot, gpu_count, larger_share, usable_cpus
+from dfkd_tune.sweeps._machine import Allotment, larger_share, usable_cpus
 from dfkd_tune.sweeps._preparation import (
     ensure_audit,
     prepare_images,
@@ -106,7 +107,7 @@ def run_sweep(
     path = storage / experiment.name
     if address in (None, "local"):
         # Before anything is written or started: a request that cannot be met.
-        allot(experiment.resources, usable_cpus(), gpu_count())
+        allot_here(resolved)
     check_writable(storage)
     kind: Literal["sweep", "comparison"] = "sweep"
     identity, record = resolved.identity_hash(), resolved.record()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,11 @@ def test_a_block_leaves_nothing_on_the_networks_of_the_next(
     assert len(seen) == 3
     assert seen[0] == seen[1] == seen[2] > 0
     assert first == second
+
+
+def test_ways_of_a_gpu_are_offered_on_one() -> None:
+    on_cpu, on_gpu = (cases.ways_on(torch.device(name)) for name in ("cpu", "cuda"))
+    assert on_gpu[: len(on_cpu)] == on_cpu == list(cases.WAYS)
+    case = replace(small_case(), device=torch.device("cuda"))
+    for way in on_gpu:
+        assert case.configuration(way).cuda_graphs == ("graphs" in way)

@@ -23,9 +23,11 @@ class UpsampledConvolution(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
+        # A buffer: made in every pass it would be sent to a GPU in every pass.
+        self.register_buffer("rows", torch.tensor(_ROWS), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, C, H, W)` to `(N, K, 2H, 2W)`."""
-        rows = self.weight.new_tensor(_ROWS)
+        rows = self.get_buffer("rows")
         kernel = torch.einsum("iu,jv,kcuv->ckij", rows, rows, self.weight)
         return functional.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)

@@ -5,6 +5,7 @@ from torch import nn
 
 from dfkd_tune.classifiers import TappedNetwork
 from dfkd_tune.distillation._config import DistillationConfig
+from dfkd_tune.distillation._cuda_graphs import Capture
 from dfkd_tune.distillation.generators import Generator, build_generator
 from dfkd_tune.distillation.synthesis._image_bank import ImageBank
 from dfkd_tune.distillation.synthesis._labels import Labels
@@ -41,6 +42,7 @@ def build_synthesis(
     student: TappedNetwork,
     bank: ImageBank | None,
     source: torch.Generator,
+    capture: Capture | None = None,
 ) -> Synthesis:
     """The synthesis that a configuration asks for.
 
@@ -53,6 +55,7 @@ def build_synthesis(
         student: trained elsewhere.
         bank: kept images.
         source: of random numbers.
+        capture: of the device, if the steps of a stream are to be captured and replayed.
     """
     head: nn.Module = teacher.head
     labels = Labels(config.schedule.label_sampling, inputs.num_classes, head, source)
@@ -64,4 +67,4 @@ def build_synthesis(
         return RoundSynthesis(config, inputs, generator, loss, labels, bank, source)
     if generator is None:
         raise ValueError("a stream needs a generator")
-    return StreamSynthesis(config, generator, loss, labels, source)
+    return StreamSynthesis(config, generator, loss, labels, source, capture)

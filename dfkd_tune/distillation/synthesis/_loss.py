@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers import ForwardPass, TappedNetwork, computing_in
-from dfkd_tune.distillation._meter import EpochMeter
 from dfkd_tune.distillation.generators import Generator
 from dfkd_tune.distillation.terms import Objective, Step
 
@@ -56,9 +55,9 @@ class SynthesisLoss:
         return passed
 
     def __call__(
-        self, images: Tensor, labels: Tensor, targets: Tensor | None, meter: EpochMeter
-    ) -> tuple[Tensor, Step]:
-        """The loss of a batch, counted in the meter, and the step for the terms' memories."""
+        self, images: Tensor, labels: Tensor, targets: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor], Step]:
+        """The loss of a batch, its weighted summands, and the step for the terms' memories."""
         step = Step(
             images=images,
             labels=labels,
@@ -68,10 +67,7 @@ class SynthesisLoss:
             ask_teacher=self._ask_teacher,
         )
         loss, parts = self.objective(step)
-        meter.add(parts)
-        meter.add_predictions(step.teacher.logits)
-        meter.images += len(labels)
-        return loss, step
+        return loss, parts, step
 
 
 def terms_optimiser(

@@ -183,7 +183,8 @@ class RoundSynthesis:
         self._rate = learning_rate(config.learning_rate, config.schedule, index, total)
         set_learning_rate(attempt.optimiser, self._rate)
         images, generator = self._images(attempt), attempt.generator
-        loss, step = self.loss(self._seen(images), attempt.labels, attempt.targets, meter)
+        loss, parts, step = self.loss(self._seen(images), attempt.labels, attempt.targets)
+        meter.add_synthesis(parts, step.teacher.logits)
         attempt.keep(images, loss, always=index == 0 or synthesis.keep == "last")
         for each in attempt.optimisers:
             each.zero_grad(set_to_none=True)

@@ -43,6 +43,9 @@ class ContrastTerm(TermModule):
         context: shapes of the teacher's features.
     """
 
+    # Views and negatives are drawn anew in every step.
+    can_be_replayed = False
+
     def __init__(self, settings: Contrast, context: TermContext | None) -> None:
         super().__init__()
         self.settings = settings

@@ -50,6 +50,17 @@ class Objective(nn.Module):
             name: value.detach() for name, value in weighted.items()
         }
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the summands, in their order."""
+        return tuple(f"{self.prefix}/{name}" for name in self.weights)
+
+    @property
+    def can_be_replayed(self) -> bool:
+        """Whether a step with this objective comes to the same without Python."""
+        terms = [module for module in self.terms.values() if isinstance(module, TermModule)]
+        return all(module.can_be_replayed for module in terms)
+
     def synthesised(self, step: Step) -> None:
         """Tell the terms of a batch that a round, or a step of a stream, came to."""
         for module in self.terms.values():

@@ -44,6 +44,9 @@ class TermModule(nn.Module):
     need no gradient; its buffers are kept in checkpoints.
     """
 
+    can_be_replayed = True
+    """Whether it computes on tensors alone: no random numbers, no memory that grows."""
+
     def forward(self, step: Step) -> Tensor:
         """The unweighted loss of a step, a scalar."""
         # Every term says what it computes.

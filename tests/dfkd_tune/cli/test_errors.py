@@ -158,6 +158,16 @@ def test_more_than_the_machine_has(command: Any, experiment: Any, storage: Path)
     assert not (storage / "tiny").exists(), "nothing is written before the check"
 
 
+def test_settings_for_a_gpu_where_trials_get_none(
+    command: Any, experiment: Any, tiny: dict[str, Any], storage: Path
+) -> None:
+    settings = {**tiny["settings"], "cuda_graphs": True}
+    path = experiment(settings=settings, resources={"gpus_per_trial": 0})
+    for words in (["sweep", path], ["sweep", path, "--dry-run"], ["distill", path]):
+        says(command(*words), 2, "settings.cuda_graphs", "needs a CUDA GPU", "set it to false")
+    assert not list(storage.glob("tiny*")), "nothing is written before the check"
+
+
 def _foreign_run(storage: Path, identity: str = "other") -> None:
     run_folder = storage / "tiny"
     run_folder.mkdir()

@@ -133,11 +133,13 @@ def test_settings_of_speed_count_for_the_hash_and_their_defaults_are_as_before(
     before = plain.model_dump(mode="json")
     assert before.pop("precision") == "float32"
     assert before.pop("compile_teacher") is False
+    assert before.pop("cuda_graphs") is False
     assert before["image_bank"].pop("keep_answers") is False
     digest = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
     assert configuration_hash(plain) == digest[:16]
     assert configuration_hash(make_config(precision="bfloat16")) != digest[:16]
     assert configuration_hash(make_config(compile_teacher=True)) != digest[:16]
+    assert configuration_hash(make_config(cuda_graphs=True)) != digest[:16]
 
 
 def test_configuration_hash_is_of_the_content(make_config: Make) -> None:

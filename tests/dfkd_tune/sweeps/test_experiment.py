@@ -225,6 +225,7 @@ def test_the_identity_ignores_what_does_not_decide_the_trials(tiny: dict[str, An
     other = {
         "settings.schedule.epochs": 9,
         "search.seed": 5,
+        "settings.cuda_graphs": True,
         "teacher.width": 1.0,
         "space.ranges": {"generator.width": {"choices": [8]}},
     }

@@ -136,14 +136,14 @@ import ray, yaml
 from rich.console import Console
 from dfkd_tune.records import RunFolder
 from dfkd_tune.sweeps import Allotment, prepare_environment, resolve_experiment, run_sweep
-import dfkd_tune.sweeps._sweep as sweeps
+import dfkd_tune.sweeps._allot_here as allot_here
 from dfkd_tune.errors import CannotRecordError
 from disks import small_disk
 from vanishing import Vanishing
 
 # Ray counts a GPU that is not there, and the trials compute on the CPU.
 Allotment.device = property(lambda self: "cpu")
-sweeps.gpu_count = lambda: 1
+allot_here.gpu_count = lambda: 1
 
 def vanish(run):
     # In the middle of the first trial, from under the driver and its trial.

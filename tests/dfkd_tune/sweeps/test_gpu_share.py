@@ -448,11 +448,11 @@ import ray, yaml
 from rich.console import Console
 from dfkd_tune.sweeps import Allotment, prepare_environment, resolve_experiment, run_sweep
 import dfkd_tune.sweeps._gpu_probe as gpu_probe
-import dfkd_tune.sweeps._sweep as sweeps
+import dfkd_tune.sweeps._allot_here as allot_here
 
 # Ray counts a GPU that is not there, and the trials compute on the CPU.
 Allotment.device = property(lambda self: "cpu")
-sweeps.gpu_count = lambda: 1
+allot_here.gpu_count = lambda: 1
 measured = gpu_probe.measure_share
 
 if __name__ == "__main__":

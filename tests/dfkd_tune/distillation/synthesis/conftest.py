@@ -72,7 +72,7 @@ class Parts:
     source: torch.Generator
     term: Observed
     student: nn.Module
-    meter: EpochMeter = field(default_factory=EpochMeter)
+    meter: EpochMeter = field(default_factory=lambda: EpochMeter(torch.device("cpu")))
     noises: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def iterate(self) -> Tensor:
