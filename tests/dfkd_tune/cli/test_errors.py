@@ -165,7 +165,7 @@ def test_settings_for_a_gpu_where_trials_get_none(
     path = experiment(settings=settings, resources={"gpus_per_trial": 0})
     for words in (["sweep", path], ["sweep", path, "--dry-run"], ["distill", path]):
         says(command(*words), 2, "settings.cuda_graphs", "needs a CUDA GPU", "set it to false")
-    assert not list(storage.glob("tiny*")), "nothing is written before the check"
+    assert list(storage.glob("tiny*")) == [path], "nothing is written before the check"
 
 
 def _foreign_run(storage: Path, identity: str = "other") -> None:
