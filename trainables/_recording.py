@@ -43,6 +43,7 @@ from trainables._faults import (
     hung,
     what_ended,
 )
+from trainables._later import Later
 from trainables._machine import peak_memory_mib
 from trainables._objectives import SearchObjective
 from trainables._pool import save_kept
@@ -102,6 +103,7 @@ class TrialRecorder:
         self.device = torch.device(self.trial.device)
         self.store = CheckpointStore(self.folder.checkpoints, configuration_hash(self.config))
         self.restored = self.store.load_newest()
+        self.later = Later()
         parent = self.trial.parent
         if self.restored.state is None and parent is not None:
             raise CheckpointError(
@@ -116,9 +118,12 @@ class TrialRecorder:
     def record(self, progress: Progress, *, until_epoch: int | None = None) -> EpochRecord:
         """Record an epoch, and what is due after it.
 
+        The checkpoint is written while the next epoch trains; whether there was space for it is
+        known at the next one.
+
         Args:
             progress: after the epoch.
-            until_epoch: after which there must be a checkpoint.
+            until_epoch: after which the checkpoint is there before this returns.
 
         Raises:
             SupersededError: if another start of the command took the folder over.
@@ -136,6 +141,9 @@ class TrialRecorder:
         if last or epoch == 1 or epoch % saving.images_every == 0:
             grid = folder.images / f"epoch_{epoch:06d}.png"
             _if_there_is_space(folder, lambda: _write_grid(grid, progress))
+        due = epoch % saving.checkpoint_every == 0 or epoch == until_epoch
+        if due or last:
+            _if_there_is_space(folder, self.later.finish)
         if last:
             # The student first: what is left of the space is for the rest.
             save_weights(folder.student_weights, progress.student)
@@ -146,9 +154,16 @@ class TrialRecorder:
                 )
             _if_there_is_space(folder, lambda: save_kept(folder, progress.kept))
             folder.set_status("complete", reason="trained its whole budget", error=None)
-        elif epoch % saving.checkpoint_every == 0 or epoch == until_epoch:
-            _if_there_is_space(folder, lambda: self.store.save(epoch, progress.state()))
+        elif due:
+            state = progress.state()
+            self.later.begin(lambda: self.store.save(epoch, state))
+            if epoch == until_epoch:
+                _if_there_is_space(folder, self.later.finish)
         return row
+
+    def close(self) -> None:
+        """Wait for what is still being written."""
+        self.later.wait()
 
 
 def record_end(folder: TrialFolder, error: Exception) -> Exception:

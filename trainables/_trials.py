@@ -1,6 +1,7 @@
 """Trials, from their folders: plain functions that a search, a command or a test can call."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 
 import torch
 
@@ -109,27 +110,8 @@ def run_trial(
     folder = run.trial_folder(name)
     try:
         setting = _Setting(run, folder)
-        recorder = TrialRecorder(run, name, session, saving, setting.objective)
-        recorder.begin()
-
-        def report(progress: Progress) -> None:
-            on_epoch(recorder.record(progress, until_epoch=until_epoch))
-            last = progress.epoch == recorder.config.schedule.total_epochs
-            if progress.epoch == until_epoch and not last:
-                folder.set_status("running", reason=PAUSED, paused_at=until_epoch)
-                raise _PausedError
-
-        distil(
-            recorder.config,
-            setting.teacher,
-            setting.benchmark.inputs,
-            device=setting.device,
-            evaluate=setting.evaluate,
-            evaluate_every=saving.evaluate_every,
-            report=report,
-            restore=recorder.restored.state,
-            teacher_stages=setting.stages,
-        )
+        with closing(TrialRecorder(run, name, session, saving, setting.objective)) as recorder:
+            _train(setting, recorder, saving, until_epoch, on_epoch)
     except _PausedError:
         return False
     except (SupersededError, CannotRecordError):
@@ -141,6 +123,36 @@ def run_trial(
             raise
         raise told from error
     return True
+
+
+def _train(
+    setting: "_Setting",
+    recorder: TrialRecorder,
+    saving: SavingConfig,
+    until_epoch: int | None,
+    on_epoch: Callable[[EpochRecord], None],
+) -> None:
+    """Train a trial, alone."""
+    recorder.begin()
+
+    def report(progress: Progress) -> None:
+        on_epoch(recorder.record(progress, until_epoch=until_epoch))
+        last = progress.epoch == recorder.config.schedule.total_epochs
+        if progress.epoch == until_epoch and not last:
+            recorder.folder.set_status("running", reason=PAUSED, paused_at=until_epoch)
+            raise _PausedError
+
+    distil(
+        recorder.config,
+        setting.teacher,
+        setting.benchmark.inputs,
+        device=setting.device,
+        evaluate=setting.evaluate,
+        evaluate_every=saving.evaluate_every,
+        report=report,
+        restore=recorder.restored.state,
+        teacher_stages=setting.stages,
+    )
 
 
 def run_cohort(
@@ -183,7 +195,10 @@ def run_cohort(
         if len(group) > 1:
             for recorder in group:
                 recorder.cohort = group[0].folder.name
-        _train_together(setting, group, saving, on_epochs)
+        with ExitStack() as stack:
+            for recorder in group:
+                stack.enter_context(closing(recorder))
+            _train_together(setting, group, saving, on_epochs)
 
 
 def _train_together(

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,20 @@ class Member:
 
 Leave = Callable[[Member, Exception], None]
 """Hears of a member that an error has ended; may raise, which ends them all."""
+
+
+def _on_cpu(value: Any) -> Any:
+    """A copy whose tensors are on the CPU: where a checkpoint is written from, at any time."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        # Of the same kind and with its attributes, as a network's state has them.
+        copied = copy.copy(value)
+        copied.update({key: _on_cpu(each) for key, each in value.items()})
+        return copied
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(each) for each in value)
+    return copy.deepcopy(value)
 
 
 class Distillation:
@@ -218,7 +233,7 @@ class Distillation:
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         # A copy: training goes on in the same tensors.
-        return copy.deepcopy(
+        copied: State = _on_cpu(
             {
                 "student": member.student.state_dict(),
                 "synthesis": self.synthesis.state_dict(),
@@ -228,6 +243,7 @@ class Distillation:
                 "epoch": self.epoch,
             }
         )
+        return copied
 
     def load(self, states: Sequence[State]) -> None:
         """Go on from a state of each student, all after the same epoch.

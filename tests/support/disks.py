@@ -29,7 +29,8 @@ class SmallDisk:
         if not self.mounted:
             resource.setrlimit(resource.RLIMIT_FSIZE, (left * KIB, self.limits[1]))
             return
-        ballast = (self.path / "ballast").open("wb", buffering=0)
+        # Appended to: nothing is free in between, for others that write meanwhile.
+        ballast = (self.path / "ballast").open("ab", buffering=0)
         with ballast, suppress(OSError):
             while True:
                 ballast.write(b"0" * 4 * KIB)

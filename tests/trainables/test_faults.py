@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,14 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield disk
 
 
+def wait_for(path: Path) -> None:
+    for _ in range(3000):
+        if path.exists():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {path}")
+
+
 def test_on_a_full_disk_checkpoints_are_given_up_before_records(
     run: RunFolder, disk: SmallDisk
 ) -> None:
@@ -74,6 +83,8 @@ def test_on_a_full_disk_checkpoints_are_given_up_before_records(
 
     def on_epoch(record: EpochRecord) -> None:
         if record.epoch == 2:
+            # It is written beside the training.
+            wait_for(run.trial_folder("t0000").checkpoints / "epoch_000002")
             disk.fill(60)
         if record.epoch == 4:
             disk.fill(0)

@@ -1,6 +1,8 @@
 """One trial from its folder: what it records, in which order, and when it stops writing."""
 
 import socket
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -63,6 +65,57 @@ def test_a_trial_records_all_that_the_contract_names(run: RunFolder) -> None:
         "epoch_000002",
         "epoch_000004",
     ]
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is held up until the search has heard of its epoch: written before, never."""
+    heard = threading.Event()
+    saved: list[int] = []
+    save = CheckpointStore.save
+
+    def held_up(store: CheckpointStore, epoch: int, state: Any) -> Any:
+        assert heard.wait(60)
+        saved.append(epoch)
+        return save(store, epoch, state)
+
+    def on_epoch(record: EpochRecord) -> None:
+        if record.epoch == 1:
+            assert saved == []
+            heard.set()
+
+    monkeypatch.setattr(CheckpointStore, "save", held_up)
+    assert train(run, SavingConfig(), on_epoch=on_epoch).status().state == "complete"
+    assert saved == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("ends", ["by an error", "by a pause"])
+def test_what_is_being_written_is_there_when_a_trial_ends(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    save = CheckpointStore.save
+
+    def slowly(store: CheckpointStore, epoch: int, state: Any) -> Any:
+        time.sleep(0.3)
+        return save(store, epoch, state)
+
+    def on_epoch(record: EpochRecord) -> None:
+        written = run.trial_folder("t0000").checkpoints / "epoch_000003"
+        if record.epoch == 3 and ends == "by an error":
+            raise ArithmeticError("by a test")
+        if record.epoch == 3:
+            # Before the search hears of the pause: another trial may begin from it.
+            assert written.exists()
+
+    monkeypatch.setattr(CheckpointStore, "save", slowly)
+    if ends == "by an error":
+        with pytest.raises(ArithmeticError):
+            train(run, SavingConfig(), on_epoch=on_epoch)
+    else:
+        train(run, SavingConfig(), until_epoch=3, on_epoch=on_epoch)
+    names = sorted(path.name for path in run.trial_folder("t0000").checkpoints.iterdir())
+    assert names == ["epoch_000002", "epoch_000003"]
 
 
 def test_the_saved_student_has_the_recorded_scores(run: RunFolder) -> None:
