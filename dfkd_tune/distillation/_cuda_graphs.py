@@ -44,7 +44,7 @@ class Capture(Protocol):
 
 
 class CudaCapture:
-    """Captures work on a GPU. All that it captures shares memory, so it is replayed in turn.
+    """Captures work on a GPU. All that it captures shares memory but for what it is given.
 
     Args:
         device: a GPU.
@@ -102,8 +102,6 @@ class CudaCapture:
 class ReplayedWork:
     """Work on tensors that is captured for each kind of them after a few times, then replayed.
 
-    What it gives is overwritten the next time: it is to be used before, or copied.
-
     Args:
         work: takes tensors, gives detached ones; what else it depends on stays where it is.
         capture: of the device.
@@ -130,7 +128,8 @@ class ReplayedWork:
         for place, each in zip(places, given, strict=True):
             place.copy_(each)
         replay()
-        return made
+        # The memory of all that is captured is one: what is replayed next may write over it.
+        return tuple(each.clone() for each in made)
 
 
 class ReplayedPasses:

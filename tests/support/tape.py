@@ -75,11 +75,21 @@ class _Recorder(TorchDispatchMode):
 
 
 class Tape:
-    """Captures work on a CPU, as `CudaCapture` does on a GPU."""
+    """Captures work on a CPU, as `CudaCapture` does on a GPU.
+
+    All that was recorded shares memory there. Here each has its own, so before one is replayed,
+    what the others made is spoilt.
+    """
 
     def __init__(self, device: torch.device) -> None:
         assert device.type == "cpu"
-        self.recorded = self.replayed = 0
+        self.replayed = 0
+        self.made: list[list[Tensor]] = []
+
+    @property
+    def recorded(self) -> int:
+        """How often."""
+        return len(self.made)
 
     def warm_up(self, work: Callable[[], Result]) -> Result:
         """Do work."""
@@ -97,10 +107,12 @@ class Tape:
         with touched, recorder:
             made = work()
         touched.put_back()
-        self.recorded += 1
+        own = [each for _, _, _, new in recorder.done for each in new if each is not None]
+        self.made.append(own)
 
         def replay() -> None:
             self.replayed += 1
+            self._spoil([each for other in self.made if other is not own for each in other])
             with torch._C._AutoDispatchBelowAutograd():
                 for func, args, kwargs, new in recorder.done:
                     again = _tensors(func(*args, **kwargs))
@@ -109,6 +121,12 @@ class Tape:
                             place.copy_(each)
 
         return replay, made
+
+    def _spoil(self, made: list[Tensor]) -> None:
+        with torch._C._AutoDispatchBelowAutograd():
+            for each in made:
+                if each.is_floating_point():
+                    each.fill_(float("nan"))
 
 
 class _Touched(TorchDispatchMode):
