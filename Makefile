@@ -8,13 +8,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$p && break; done)
 READY := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup demo test test-long bench lint types imports check format clean
+.PHONY: help setup demo test test-long bench bench-gpu lint types imports check format clean
 
 help:
 	@echo "make demo   search on the embedded digits, then write and show where the report is"
 	@echo "make test   run the tests, some minutes"
 	@echo "make test-long  run the longest: of a lost node, a full disk and the like, some minutes more"
 	@echo "make bench  measure the speed of the loop beside a plain one, some minutes a case"
+	@echo "make bench-gpu  the same on a CUDA GPU, and how many trials an hour it trains; not yet run on one"
 	@echo "make check  linters, types and the direction of imports"
 	@echo "make format format the code"
 	@echo "make clean  remove the virtual environment and caches; runs/ stays"
@@ -44,6 +45,13 @@ test-long: setup
 # Of other cases: `.venv/bin/python -m performance --help`.
 bench: setup
 	@$(BIN)/python -m performance --pairs wrn-32,resnet-32 --recipes dfq
+
+# The ResNet pair last: it takes longest.
+bench-gpu: setup
+	@$(BIN)/python -m performance --device cuda --pairs wrn-32,resnet-32 --recipes dfq --batch-size 256 --iterations 20 --rounds 3 --output gpu_loop.json
+	@$(BIN)/python -m performance.many --device cuda --pair wrn-32 --recipe cgdd --batch-size 256 --iterations 40 --output gpu_many.json
+	@$(BIN)/python -m performance.many --device cuda --pair wrn-32 --recipe cgdd --batch-size 256 --iterations 40 --way bfloat16+graphs --output gpu_many_fast.json
+	@$(BIN)/python -m performance.many --device cuda --pair resnet-32 --recipe cgdd --batch-size 256 --iterations 10 --way bfloat16+graphs --output gpu_many_resnet.json
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -1,9 +1,7 @@
 """`python -m performance.batches`: how many images at a time are classified fastest."""
 
-import json
-import time
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
 import torch
@@ -13,13 +11,16 @@ from rich.table import Table
 
 from dfkd_tune.classifiers import NetworkConfig, build_classifier, lay_out
 from dfkd_tune.evaluation import predict_stored
-from dfkd_tune.sweeps import environment, usable_cpus
+from dfkd_tune.sweeps import usable_cpus
 from performance.cases import square_inputs
+from performance.options import Threads
+from performance.turns import in_turns, write_cases
 
 NETWORKS = (
     "wrn16_1:32:512,wrn40_2:32:512,resnet18:32:512,resnet34:32:512,"
     "resnet18_imagenet:64:256,resnet18_imagenet:224:64"
 )
+CPU = torch.device("cpu")
 SIZES = (4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -38,14 +39,12 @@ def measure_batches(architecture: str, size: int, count: int, turns: int) -> dic
     inputs = square_inputs(size)
     network = lay_out(build_classifier(NetworkConfig(architecture=architecture), inputs, seed=0))
     images = torch.randint(0, 256, (count, *inputs.shape), dtype=torch.uint8)
-    taken: dict[int, list[float]] = {each: [] for each in SIZES if each <= count}
-    for turn in range(turns + 1):
-        for batch_size, times in taken.items():
-            began = time.perf_counter()
-            predict_stored(network, images, inputs, batch_size=batch_size)
-            if turn > 0:  # The first warms up.
-                times.append(1e3 * (time.perf_counter() - began))
-    return {batch_size: median(times) for batch_size, times in taken.items()}
+    works = {
+        each: partial(predict_stored, network, images, inputs, batch_size=each)
+        for each in SIZES
+        if each <= count
+    }
+    return in_turns(works, turns, CPU)
 
 
 def main(
@@ -53,7 +52,7 @@ def main(
         str, typer.Option(help="ARCHITECTURE:PIXELS:IMAGES, with commas")
     ] = NETWORKS,
     turns: Annotated[int, typer.Option(min=1)] = 3,
-    threads: Annotated[int | None, typer.Option(min=1, help="all cores by default")] = None,
+    threads: Threads = None,
     output: Annotated[Path | None, typer.Option(help="JSON file")] = None,
 ) -> None:
     """Show how long the classification of images takes, by how many there are at a time."""
@@ -68,9 +67,7 @@ def main(
         case = {"network": architecture, "size": int(size), "images": int(count)}
         found.append({**case, "milliseconds": times})
     Console().print(table)
-    if output is not None:
-        content = {"environment": environment(), "threads": used, "turns": turns, "cases": found}
-        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_cases(output, found, turns=turns, threads=used, device=CPU)
 
 
 if __name__ == "__main__":

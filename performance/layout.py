@@ -1,11 +1,8 @@
 """`python -m performance.layout`: networks that lie channels first, last, and as they do here."""
 
 import copy
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
 import torch
@@ -22,8 +19,10 @@ from dfkd_tune.classifiers import (
     computing_in,
     lay_out,
 )
-from dfkd_tune.sweeps import environment, usable_cpus
+from dfkd_tune.sweeps import usable_cpus
 from performance.cases import square_inputs
+from performance.options import Threads
+from performance.turns import in_turns, write_cases
 
 NETWORKS = (
     "convnet:32:64,resnet8x4:32:32,resnet32x4:32:32,wrn16_1:32:64,wrn40_2:32:64,"
@@ -66,17 +65,8 @@ def measure_layouts(
         batch = images.contiguous(memory_format=layout)
         passes[name, "classify"] = _classifying(network, batch, precision)
         passes[name, "train"] = _training(network, batch, precision)
-    taken: dict[tuple[str, str], list[float]] = {key: [] for key in passes}
-    for turn in range(turns + 1):
-        for key, run in passes.items():
-            began = time.perf_counter()
-            run()
-            if turn > 0:  # The first warms up.
-                taken[key].append(1e3 * (time.perf_counter() - began))
-    return {
-        name: {kind: median(taken[name, kind]) for kind in ("classify", "train")}
-        for name in LAYOUTS
-    }
+    taken = in_turns(passes, turns, CPU)
+    return {name: {kind: taken[name, kind] for kind in ("classify", "train")} for name in LAYOUTS}
 
 
 def _classifying(
@@ -107,7 +97,7 @@ def main(
         str, typer.Option(help="ARCHITECTURE:PIXELS:BATCH, with commas")
     ] = NETWORKS,
     turns: Annotated[int, typer.Option(min=1)] = 7,
-    threads: Annotated[int | None, typer.Option(min=1, help="all cores by default")] = None,
+    threads: Threads = None,
     output: Annotated[Path | None, typer.Option(help="JSON file")] = None,
 ) -> None:
     """Show which layout is faster for each network, beside the one that the project takes."""
@@ -133,9 +123,7 @@ def main(
                 }
             )
     Console().print(table)
-    if output is not None:
-        content = {"environment": environment(), "threads": used, "turns": turns, "cases": found}
-        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_cases(output, found, turns=turns, threads=used, device=CPU)
 
 
 if __name__ == "__main__":

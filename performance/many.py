@@ -14,6 +14,7 @@ from typing import Annotated
 
 import torch
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
@@ -177,13 +178,14 @@ def operations(case: Case, way: str, count: int) -> int:
     # Compiled or captured it is the same arithmetic, of which the counter would see nothing.
     configs = [
         config.model_copy(update={"compile_teacher": False, "cuda_graphs": False})
-        for config in members(replace(case, epochs=2), way, count)
+        for config in members(replace(case, epochs=2, iterations=1), way, count)
     ]
     with counter:
         distil_together(
             configs, case.teacher(), case.pair.inputs, device=case.device, report=report
         )
-    return counts[1] - counts[0]
+    # All iterations compute the same.
+    return case.iterations * (counts[1] - counts[0])
 
 
 def measure_many(
@@ -277,10 +279,13 @@ def main(
     rate = matrix_rate(dtype, where, used)
     console = Console()
     found = measure_many(case, way, numbers, turns=turns, rate=rate, console=console)
-    table = Table(title=f"{pair}, {recipe}, {way}, {where.type}: trials at once")
-    columns = ("student steps/s", "trials/hour", "x one", "of matrix rate", "MiB of all")
-    for column in ("trials", "processes", *columns):
-        table.add_column(column, justify="right")
+    table = Table(
+        title=f"{pair}, {recipe}, {way}, {where.type}",
+        caption="rate: share of that of matrix products",
+        box=box.SIMPLE_HEAD,
+    )
+    for column in ("trials", "processes", "steps/s", "trials/hour", "x one", "rate", "MiB of all"):
+        table.add_column(column, justify="right", no_wrap=True)
     for many in found:
         if not many.seconds:
             table.add_row(str(many.count), str(many.processes), "not enough memory")
@@ -292,7 +297,7 @@ def main(
             f"{many.trials_per_hour:.3g}",
             f"{many.speed:.2f}",
             f"{100 * many.arithmetic_share:.0f} %",
-            f"{many.peak_memory_mib:.0f}",
+            f"{many.peak_memory_mib:,.0f}",
         )
     console.print(table)
     if output is not None:

@@ -131,19 +131,20 @@ class Measured:
         counter = FlopCounterMode(display=False)
         if self.way == PLAIN:
             with tempfile.TemporaryDirectory() as folder:
-                loop = self._loop(self.config, folder)
+                loop = self._loop(self.short, folder)
                 with counter:
                     loop.epoch()
-            return counter.get_total_flops()
-        schedule = self.config.schedule.model_copy(update={"epochs": 2})
+            return self.case.iterations * counter.get_total_flops()
+        schedule = self.short.schedule.model_copy(update={"epochs": 2})
         # Compiled or captured it is the same arithmetic, of which the counter would see nothing.
-        config = self.config.model_copy(
+        config = self.short.model_copy(
             update={"schedule": schedule, "compile_teacher": False, "cuda_graphs": False}
         )
         counts: list[int] = []
         with counter:
             self._distil(config, lambda _progress: counts.append(counter.get_total_flops()))
-        return counts[1] - counts[0]
+        # All iterations compute the same.
+        return self.case.iterations * (counts[1] - counts[0])
 
     def phases(self) -> dict[str, float]:
         """Median seconds of what a loop does, each by itself."""

@@ -27,6 +27,7 @@ from dfkd_tune.classifiers._preprocessing import (
     random_resized_crops,
     to_input,
 )
+from dfkd_tune.classifiers._sending import sent
 from dfkd_tune.classifiers._size import measure_latency, network_size
 from dfkd_tune.classifiers._stages import find_stages
 from dfkd_tune.classifiers._statistics import BatchStatistics
@@ -48,6 +49,7 @@ from dfkd_tune.classifiers._weights import (
     read_state_dict,
     save_weights,
 )
+from dfkd_tune.classifiers._winograd import WinogradConvolution, is_winograd_faster
 
 __all__ = [
     "CLASSIFIERS",
@@ -67,6 +69,7 @@ __all__ = [
     "TrainingProgress",
     "TrainingRecipe",
     "UsedPrecision",
+    "WinogradConvolution",
     "arranged_for_wide",
     "build_classifier",
     "check_output",
@@ -76,6 +79,7 @@ __all__ = [
     "find_stages",
     "inspect_network",
     "is_foreign",
+    "is_winograd_faster",
     "lay_out",
     "load_initial_weights",
     "load_weights",
@@ -87,6 +91,7 @@ __all__ = [
     "random_resized_crops",
     "read_state_dict",
     "save_weights",
+    "sent",
     "tapped_copy",
     "to_input",
     "train_classifier",

@@ -1,9 +1,12 @@
 """From stored pixels to what a classifier takes, at evaluation and with augmentation."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dfkd_tune.classifiers._sending import sent
 from dfkd_tune.inputs import InputSpecification
 
 
@@ -60,10 +63,11 @@ def random_crops(
     padded = functional.pad(images, (padding,) * 4) if padding else images
     top = torch.randint(0, free_rows + 1, (count, 1, 1), generator=source)
     left = torch.randint(0, free_columns + 1, (count, 1, 1), generator=source)
-    rows = top + torch.arange(height).view(1, -1, 1)
-    columns = left + torch.arange(width).view(1, 1, -1)
-    which = torch.arange(count).view(-1, 1, 1).to(images.device)
-    rows, columns = rows.to(images.device), columns.to(images.device)
+    device = images.device
+    top, left = sent(torch.stack([top, left]), device)
+    rows = top + torch.arange(height, device=device).view(1, -1, 1)
+    columns = left + torch.arange(width, device=device).view(1, 1, -1)
+    which = torch.arange(count, device=device).view(-1, 1, 1)
     return padded[which, :, rows, columns].permute(0, 3, 1, 2)
 
 
@@ -85,7 +89,7 @@ def random_resized_crops(
     """
     count, _, full_height, full_width = images.shape
     area = smallest_area + (1 - smallest_area) * torch.rand(count, generator=source)
-    log_ratio = (2 * torch.rand(count, generator=source) - 1) * torch.log(torch.tensor(4 / 3))
+    log_ratio = (2 * torch.rand(count, generator=source) - 1) * math.log(4 / 3)
     ratio = log_ratio.exp() * height / width * full_width / full_height
     # Shares of the image's sides; a ratio above 1 is a wide window.
     share_x = (area * ratio).sqrt().clamp(max=1)
@@ -96,11 +100,11 @@ def random_resized_crops(
     theta[:, 0, 0], theta[:, 0, 2] = share_x, centre_x
     theta[:, 1, 1], theta[:, 1, 2] = share_y, centre_y
     shape = [count, images.shape[1], height, width]
-    grid = functional.affine_grid(theta.to(images.device), shape, align_corners=False)
+    grid = functional.affine_grid(sent(theta, images.device), shape, align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def random_flips(images: Tensor, source: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability one half."""
     flipped = torch.rand(len(images), generator=source) < 0.5
-    return torch.where(flipped.view(-1, 1, 1, 1).to(images.device), images.flip(3), images)
+    return torch.where(sent(flipped, images.device).view(-1, 1, 1, 1), images.flip(3), images)

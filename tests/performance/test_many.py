@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ def test_a_cohort_computes_less_than_its_trials_one_by_one() -> None:
     one, two = (many.operations(small_case(), "default", count) for count in (1, 2))
     # Teacher and generator work once for both.
     assert one < two < 2 * one
+    longer = replace(small_case(), iterations=3)
+    assert many.operations(longer, "default", 1) == 3 * one
 
 
 @pytest.mark.long

@@ -15,13 +15,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 Result = TypeVar("Result")
 
 _NO_NUMBERS = "asks for a number, which waits for the GPU"
-REFUSED: Mapping[Any, str] = {
+_BY_VALUES = "has a shape that depends on values, for which a GPU is waited for"
+_REFUSED: Mapping[Any, str] = {
     torch.ops.aten._local_scalar_dense.default: _NO_NUMBERS,
     torch.ops.aten.is_nonzero.default: _NO_NUMBERS,
     torch.ops.aten.lift_fresh.default: "makes a tensor of Python's numbers",
-    torch.ops.aten.nonzero.default: "has a shape that depends on values",
-    torch.ops.aten.masked_select.default: "has a shape that depends on values",
+    torch.ops.aten.nonzero.default: _BY_VALUES,
+    torch.ops.aten.masked_select.default: _BY_VALUES,
 }
+
+
+def why_waiting(func: Any, args: tuple[Any, ...]) -> str | None:
+    """Why a GPU would be waited for in an operation; None where it would not."""
+    if func is torch.ops.aten.index.Tensor and any(
+        each.dtype == torch.bool for each in _tensors(args[1])
+    ):
+        return _BY_VALUES
+    return _REFUSED.get(func)
 
 
 class RefusedError(RuntimeError):
@@ -58,14 +68,11 @@ class _Recorder(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         given = dict(kwargs or {})
-        if func in REFUSED:
-            raise RefusedError(f"{func} {REFUSED[func]}")
+        refused = why_waiting(func, args)
+        if refused is not None:
+            raise RefusedError(f"{func} {refused}")
         if given.get("generator") is not None:
             raise RefusedError(f"{func} draws from a generator of one's own")
-        if func is torch.ops.aten.index.Tensor and any(
-            each.dtype == torch.bool for each in _tensors(args[1])
-        ):
-            raise RefusedError(f"{func} has a shape that depends on values")
         made = func(*args, **given)
         taken = _places([*args, *given.values()])
         # What is a view of what was given, or is it, is there again by itself.

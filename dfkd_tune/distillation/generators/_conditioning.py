@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dfkd_tune.distillation.generators._config import GeneratorConfig
 from dfkd_tune.errors import UsageError
@@ -72,6 +71,11 @@ def label_embeddings(config: GeneratorConfig, num_classes: int) -> Tensor:
     return torch.tensor(vectors)
 
 
+def _one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Labels `(N,)` to `(N, K)`, true at each label; without asking which there are."""
+    return labels.unsqueeze(1) == torch.arange(num_classes, device=labels.device)
+
+
 class NoisyLayer(nn.Module):
     """A label's fixed embedding through a layer of random weights (NAYER, CVPR 2024, eq. 5 to 8).
 
@@ -108,7 +112,7 @@ class NoisyLayer(nn.Module):
         """
         embedded = self.norm(self.embeddings[labels])
         every = torch.stack([layer(embedded) for layer in self.layers])
-        one_hot = functional.one_hot(labels, len(self.embeddings))
+        one_hot = _one_hot(labels, len(self.embeddings)).long()
         earlier = (one_hot.cumsum(0) - one_hot).gather(1, labels.unsqueeze(1)).squeeze(1)
         places = torch.arange(len(labels), device=labels.device)
         return every[earlier % len(self.layers), places]
@@ -151,8 +155,8 @@ class LatentInput(nn.Module):
         if self.noisy is not None:
             return torch.as_tensor(self.noisy(labels))
         if self.conditioning == "one_hot_concat":
-            one_hot = functional.one_hot(labels, self.num_classes).to(noise.dtype)
-            return torch.cat([noise, one_hot], dim=1)
+            one_hot = _one_hot(labels, self.num_classes)
+            return torch.cat([noise, one_hot.to(noise.dtype)], dim=1)
         if self.embedding is None:
             return noise
         embedded: Tensor = self.embedding(labels)

@@ -50,6 +50,17 @@ class _Round:
         self.least = torch.minimum(self.least, loss.detach())
 
 
+def _rolled(images: Tensor, shift: Tensor) -> Tensor:
+    """Images shifted down and right by `(2,)` pixels, around the edges; without asking by how many.
+
+    `torch.roll` takes numbers, for which a GPU would be waited for in every step.
+    """
+    for axis, by in zip((2, 3), shift, strict=True):
+        places = torch.arange(images.shape[axis], device=images.device) - by
+        images = images.index_select(axis, places % images.shape[axis])
+    return images
+
+
 class RoundSynthesis:
     """Optimises one batch per round: its pixels, or a generator and its noise.
 
@@ -85,6 +96,9 @@ class RoundSynthesis:
             self.meta_optimiser = torch.optim.Adam(
                 generator.parameters(), lr=rate, betas=self.betas
             )
+        mean = torch.tensor(inputs.mean, device=source.device).view(-1, 1, 1)
+        std = torch.tensor(inputs.std, device=source.device).view(-1, 1, 1)
+        self._lowest, self._highest = (0 - mean) / std, (1 - mean) / std
         self.rounds = self.steps = 0
         self._rate = optimiser.learning_rate
 
@@ -121,8 +135,8 @@ class RoundSynthesis:
             reach = synthesis.jitter
             shift = torch.randint(
                 -reach, reach + 1, (2,), generator=self.source, device=self.source.device
-            ).tolist()
-            images = torch.roll(images, shift, (2, 3))
+            )
+            images = _rolled(images, shift)
         if synthesis.flip:
             flips = torch.rand((), generator=self.source, device=self.source.device) < 0.5
             images = torch.where(flips, images.flip(3), images)
@@ -211,9 +225,7 @@ class RoundSynthesis:
     @torch.no_grad()
     def _clamp(self, pixels: Tensor) -> None:
         """Back into the range of real pixels."""
-        mean = torch.tensor(self.inputs.mean, device=pixels.device).view(-1, 1, 1)
-        std = torch.tensor(self.inputs.std, device=pixels.device).view(-1, 1, 1)
-        pixels.copy_(torch.maximum(torch.minimum(pixels, (1 - mean) / std), (0 - mean) / std))
+        pixels.copy_(torch.maximum(torch.minimum(pixels, self._highest), self._lowest))
 
     @torch.no_grad()
     def _add_gradients(self, fast: Generator) -> None:

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfkd_tune.classifiers import ForwardPass, random_flips, random_resized_crops
+from dfkd_tune.classifiers import ForwardPass, random_flips, random_resized_crops, sent
 from dfkd_tune.distillation.terms._step import Step
 from dfkd_tune.distillation.terms._term import TermContext, TermModule, TermSettings, known
 
@@ -63,14 +63,17 @@ class ContrastTerm(TermModule):
         self.register_buffer("features", empty, persistent=False)
         # Numbers of features ever kept; the oldest are written over.
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        # The same, for the host: to ask for it would be to wait for a GPU.
+        self._kept = 0
 
     def get_extra_state(self) -> Tensor:
         """The features kept so far; the rest of the memory is not written into checkpoints."""
-        return self.features[: int(self.count)].clone()
+        return self.features[: self._kept].clone()
 
     def set_extra_state(self, state: Tensor) -> None:
         """Go on with kept features."""
         self.features[: len(state)] = state.to(self.features.device)
+        self._kept = int(self.count)
 
     def _views(self, images: Tensor, area: float) -> Tensor:
         height, width = images.shape[2:]
@@ -78,12 +81,12 @@ class ContrastTerm(TermModule):
         return random_flips(crops, self.source)
 
     def _negatives(self) -> Tensor | None:
-        filled = min(int(self.count), self.settings.memory)
+        filled = min(self._kept, self.settings.memory)
         if filled == 0:
             return None
         count = min(self.settings.negatives, filled)
-        chosen = torch.randperm(filled, generator=self.source)[:count].to(self.features.device)
-        return self.features[chosen].float()
+        chosen = torch.randperm(filled, generator=self.source)[:count]
+        return self.features[sent(chosen, self.features.device)].float()
 
     def forward(self, step: Step) -> Tensor:
         """The contrast of a batch; needs the teacher's answers to views of the images."""
@@ -105,6 +108,7 @@ class ContrastTerm(TermModule):
     def synthesised(self, step: Step) -> None:
         """Keep the features of a batch."""
         new = instance_features(step.teacher).to(self.features.dtype)[-self.settings.memory :]
-        places = torch.arange(len(new), device=new.device) + int(self.count)
+        places = torch.arange(len(new), device=new.device) + self._kept
         self.features[places % self.settings.memory] = new
         self.count.add_(len(new))
+        self._kept += len(new)

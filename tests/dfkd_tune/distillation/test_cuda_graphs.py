@@ -117,6 +117,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
             "generator_optimiser": {**RATES["generator_optimiser"], "gradient_clip": 0.5},
         },
     ),
+    "labels as numbers": ("dfq", {"generator": {"conditioning": "one_hot_concat"}}),
+    "labels by BatchNorm": ("dfq", {"generator": {"conditioning": "conditional_bn"}}),
+    "attention": ("dfq", {"generator": {"architecture": "attention"}}),
     "evaluation mode": (
         "dfq",
         {
