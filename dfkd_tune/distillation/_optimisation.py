@@ -48,6 +48,25 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
             group["lr"] = value
 
 
+def adam(trained: Iterable[Tensor], rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    """Adam, fused.
+
+    Args:
+        trained: what it changes.
+        rate: of learning.
+        betas: of its moments.
+    """
+    return torch.optim.Adam(trained, lr=rate, betas=betas, fused=True)
+
+
+@torch.no_grad()
+def forget_moments(optimiser: torch.optim.Adam) -> None:
+    """Have Adam begin anew, in the memory that it has."""
+    for state in optimiser.state.values():
+        for value in state.values():
+            value.zero_()
+
+
 def make_capturable(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
     """Have an optimiser's steps follow the learning rate where they are captured and replayed.
 
@@ -86,12 +105,7 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 def generator_optimiser(generator: nn.Module, config: GeneratorOptimiserConfig) -> torch.optim.Adam:
     """Adam over the generator's weights."""
-    return torch.optim.Adam(
-        generator.parameters(),
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        fused=True,
-    )
+    return adam(generator.parameters(), config.learning_rate, (config.beta1, config.beta2))
 
 
 def student_optimiser(

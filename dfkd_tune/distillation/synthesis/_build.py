@@ -55,7 +55,7 @@ def build_synthesis(
         student: trained elsewhere.
         bank: kept images.
         source: of random numbers.
-        capture: of the device, if the steps of a stream are to be captured and replayed.
+        capture: of the device, if steps are to be captured and replayed.
     """
     head: nn.Module = teacher.head
     labels = Labels(config.schedule.label_sampling, inputs.num_classes, head, source)
@@ -64,7 +64,7 @@ def build_synthesis(
     if config.synthesis.kind == "rounds":
         if bank is None:
             raise ValueError("rounds need an image bank")
-        return RoundSynthesis(config, inputs, generator, loss, labels, bank, source)
+        return RoundSynthesis(config, inputs, generator, loss, labels, bank, source, capture)
     if generator is None:
         raise ValueError("a stream needs a generator")
     return StreamSynthesis(config, generator, loss, labels, source, capture)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd_tune.classifiers import ForwardPass, TappedNetwork, computing_in
+from dfkd_tune.distillation._optimisation import adam
 from dfkd_tune.distillation.generators import Generator
 from dfkd_tune.distillation.terms import Objective, Step
 
@@ -75,4 +76,4 @@ def terms_optimiser(
 ) -> torch.optim.Adam | None:
     """Adam over the terms' own weights; None where they have none."""
     trained = objective.trained()
-    return torch.optim.Adam(trained, lr=learning_rate, betas=betas) if trained else None
+    return adam(trained, learning_rate, betas) if trained else None

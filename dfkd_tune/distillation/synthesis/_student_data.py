@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from dfkd_tune.classifiers import random_crops, random_flips
 from dfkd_tune.distillation._config import DistillationConfig
-from dfkd_tune.distillation._optimisation import load_optimiser
+from dfkd_tune.distillation._optimisation import adam, load_optimiser
 from dfkd_tune.distillation.synthesis._batch import Batch, joined
 from dfkd_tune.distillation.synthesis._image_bank import ImageBank
 from dfkd_tune.distillation.synthesis._replay import ReplayMemory
@@ -49,10 +49,8 @@ class StudentData:
         replay = config.generative_replay
         if replay.share > 0:
             self.memory = ReplayMemory(replay, inputs, config.seed + 4).to(source.device)
-            self.memory_optimiser = torch.optim.Adam(
-                self.memory.parameters(),
-                lr=config.generator_optimiser.learning_rate * replay.learning_rate_factor,
-            )
+            rate = config.generator_optimiser.learning_rate * replay.learning_rate_factor
+            self.memory_optimiser = adam(self.memory.parameters(), rate, (0.9, 0.999))
 
     def begin_iteration(self) -> None:
         """Forget the batch that the steps of an iteration share."""

@@ -115,9 +115,8 @@ def assemble(
         def note(_module: nn.Module, given: tuple[Any, ...]) -> None:
             parts.noises.append((given[0].detach().clone(), given[1].clone()))
 
-        average = synthesis.average if isinstance(synthesis, StreamSynthesis) else None
-        # A round's copy of the generator has the hook too.
-        for made in (generator, average):
+        other = synthesis.average if isinstance(synthesis, StreamSynthesis) else synthesis.fast
+        for made in {generator, other}:
             if made is not None:
                 made.register_forward_pre_hook(note)
         return parts
