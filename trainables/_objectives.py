@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dfkd_tune.benchmarks import Benchmark, DataKind
 from dfkd_tune.evaluation import (
@@ -69,11 +69,20 @@ SEARCH_OBJECTIVES: dict[ObjectiveName, SearchObjective] = {
     )
 }
 
+MOST_PLACED = 2**28
+"""Bytes of images that a trial keeps on its device; more stay on the host until they are scored."""
+
 USUAL_OBJECTIVE: Mapping[DataKind, ObjectiveName] = {
     "labelled": "val_real",
     "unlabelled": "unlabelled_real",
     "none": "data_free",
 }
+
+
+def _placed(images: Tensor, device: torch.device) -> Tensor:
+    """Images on the device that scores them after every epoch, where they are few."""
+    few = images.numel() * images.element_size() <= MOST_PLACED
+    return images.to(device) if few else images
 
 
 def trial_scores(
@@ -99,14 +108,15 @@ def trial_scores(
     teacher.to(device)
     if benchmark.data == "labelled":
         data = benchmark.load("validation")
-        seen = predict_stored(teacher, data.images, benchmark.inputs)
+        scored = _placed(data.images, device)
+        seen = predict_stored(teacher, scored, benchmark.inputs)
         parts.append(
             lambda student: student_scores(
-                predict_stored(student, data.images, benchmark.inputs), seen, data.labels
+                predict_stored(student, scored, benchmark.inputs), seen, data.labels
             )
         )
     elif benchmark.data == "unlabelled":
-        images = benchmark.images("validation")
+        images = _placed(benchmark.images("validation"), device)
         answers = predict_stored(teacher, images, benchmark.inputs)
         parts.append(
             lambda student: fidelity_scores(
@@ -115,15 +125,16 @@ def trial_scores(
         )
     if objective.name == "test_peeking":
         test = benchmark.load("test")
+        test_images = _placed(test.images, device)
         parts.append(
             lambda student: {
                 "test_accuracy": split_score(
-                    predict_stored(student, test.images, benchmark.inputs), test.labels
+                    predict_stored(student, test_images, benchmark.inputs), test.labels
                 ).accuracy
             }
         )
     if objective.name == "data_free":
-        audit = load_audit(run.audit_images)
+        audit = _placed(load_audit(run.audit_images), device)
         expected = predict_logits(teacher, audit)
         parts.append(
             lambda student: {

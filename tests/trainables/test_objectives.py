@@ -16,7 +16,13 @@ from dfkd_tune.inputs import InputSpecification
 from dfkd_tune.records import RunFolder
 from trainables import SEARCH_OBJECTIVES, USUAL_OBJECTIVE, AuditConfig, copy_audit, prepare_audit
 from trainables._audit import load_audit
-from trainables._objectives import OBJECTIVE_NAMES, ObjectiveName, trial_scores
+from trainables._objectives import (
+    MOST_PLACED,
+    OBJECTIVE_NAMES,
+    ObjectiveName,
+    _placed,
+    trial_scores,
+)
 
 CPU = torch.device("cpu")
 REAL = {"agreement", "kl"}
@@ -202,3 +208,14 @@ def test_peeking_is_at_the_test_split(
     assert found["test_accuracy"] == (answers == data.labels).double().mean().item()
     others = [scores(run, teacher, student, digits, name) for name in ("val_real", "data_free")]
     assert not any("test_accuracy" in each for each in others)
+
+
+def test_few_images_are_kept_where_they_are_scored() -> None:
+    """The device stands for any that is not the host."""
+    elsewhere = torch.device("meta")
+    few = torch.zeros(10, 3, 8, 8, dtype=torch.uint8)
+    assert _placed(few, elsewhere).device == elsewhere
+    assert _placed(few, CPU) is few
+    # Expanded: it takes no memory itself.
+    many = torch.zeros(1, dtype=torch.uint8).expand(MOST_PLACED + 1)
+    assert _placed(many, elsewhere) is many
