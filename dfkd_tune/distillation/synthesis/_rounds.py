@@ -186,12 +186,10 @@ class RoundSynthesis:
         self._draw_first()
         if self.meta_optimiser is not None and self.generator is not None:
             for parameter in self.generator.parameters():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
                 # In place: steps that are replayed add to what lies here.
-                parameter.grad = (
-                    torch.zeros_like(parameter)
-                    if parameter.grad is None
-                    else (parameter.grad.zero_())
-                )
+                parameter.grad.zero_()
         best = _Best(loss=torch.full((), float("inf"), device=labels.device))
         for index in range(self.config.schedule.generator_steps):
             self._step(index, labels, targets, best, meter)
