@@ -3,9 +3,9 @@
 import json
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
@@ -44,7 +44,7 @@ class Many:
         processes: among which they are shared out. Those of a process are a cohort: one teacher's
             pass serves all of them.
         seconds: in which all trained their epochs after the first, by turn; none where there was
-            not enough memory.
+            not enough memory, and 0 then below.
         steps_per_second: student steps of all trials together, median over turns.
         trials_per_hour: of trials as long as the recipe is by default.
         speed: steps per second over those of one trial at a time, paired by turn: median.
@@ -112,9 +112,12 @@ def _train(connection: Connection, barrier: Barrier, case: Case, way: str, count
         ended = time.perf_counter()
         memory = peak_memory_mib(case.device)
         connection.send(_Told(began=began, ended=ended, peak_memory_mib=memory))
-    except (BrokenBarrierError, torch.OutOfMemoryError):
+    except torch.OutOfMemoryError:
         barrier.abort()
         connection.send(None)
+    except BrokenBarrierError:
+        # Another one has ended, and says why; or some took too long.
+        connection.send("not all trials had trained an epoch in time")
 
 
 def run_many(case: Case, way: str, count: int, processes: int) -> tuple[float, float] | None:
@@ -132,38 +135,53 @@ def run_many(case: Case, way: str, count: int, processes: int) -> tuple[float, f
         processes in MiB; None where there was not enough memory.
 
     Raises:
-        RuntimeError: if a process died.
+        RuntimeError: if a process died, or took too long.
     """
     context = multiprocessing.get_context("spawn")
     each = replace(case, threads=max(1, case.threads // processes))
     barrier = context.Barrier(processes)
-    lines, started = [], []
+    lines: list[Connection] = []
+    started = []
     for _ in range(processes):
         here, there = context.Pipe()
         arguments = (there, barrier, each, way, count // processes)
         process = context.Process(target=_train, args=arguments)
         process.start()
+        # Else a process that dies would be waited for.
         there.close()
         lines.append(here)
         started.append(process)
-    told: list[_Told | None] = []
     try:
-        for line in lines:
-            told.append(line.recv())
-    except EOFError:
-        raise RuntimeError(
-            f"one of {processes} processes of {count} trials died; its last words are above"
-        ) from None
+        told = _hear(lines)
+    except BaseException:
+        for process in started:
+            process.terminate()
+        raise
     finally:
         for process in started:
-            if len(told) < processes:
-                process.terminate()
             process.join()
-    ends = [end for end in told if end is not None]
-    if len(ends) < len(told):
+    ends = [end for end in told if isinstance(end, _Told)]
+    if None in told:
         return None
+    if len(ends) < len(told):
+        raise RuntimeError(next(str(words) for words in told if isinstance(words, str)))
     seconds = max(end.ended for end in ends) - min(end.began for end in ends)
     return seconds, sum(end.peak_memory_mib for end in ends)
+
+
+def _hear(lines: Sequence[Connection]) -> list[_Told | str | None]:
+    """What processes tell, as they come to it; one that dies is not waited for."""
+    told: list[_Told | str | None] = []
+    waiting = list(lines)
+    while waiting:
+        for line in wait(waiting):
+            assert isinstance(line, Connection)
+            try:
+                told.append(line.recv())
+            except EOFError:
+                raise RuntimeError("a trial's process died; its last words are above") from None
+            waiting.remove(line)
+    return told
 
 
 def operations(case: Case, way: str, count: int) -> int:
@@ -189,8 +207,15 @@ def operations(case: Case, way: str, count: int) -> int:
 
 
 def measure_many(
-    case: Case, way: str, counts: Sequence[int], *, turns: int, rate: float, console: Console
-) -> list[Many]:
+    case: Case,
+    way: str,
+    counts: Sequence[int],
+    *,
+    turns: int,
+    rate: float,
+    console: Console,
+    keep: Callable[[list[Many]], None],
+) -> None:
     """Measure trials at once, in turns.
 
     Args:
@@ -200,6 +225,7 @@ def measure_many(
         turns: how often each is timed.
         rate: of matrix products.
         console: told what is being done.
+        keep: given all that is measured so far, after each run.
     """
     # Of trials and processes: each in its own, and in one cohort or two.
     kinds = [(count, count) for count in counts]
@@ -208,25 +234,38 @@ def measure_many(
         kinds += [(count, 2) for count in counts if count > 2 and count % 2 == 0]
     else:
         console.print(f"{case.recipe}: its images depend on the student, so there are no cohorts")
-    found: dict[tuple[int, int], list[tuple[float, float]]] = {key: [] for key in kinds}
-    with console.status("") as status:
+    found: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    with console.status("counting operations") as status:
+        sizes = {count // processes for count, processes in kinds}
+        counted = {size: operations(case, way, size) for size in sizes}
+        if case.device.type == "cuda":
+            # The trials need the memory.
+            torch.cuda.empty_cache()
         for turn in range(turns):
             for count, processes in kinds:
                 status.update(f"turn {turn + 1} of {turns}: {count} trials in {processes}")
                 made = run_many(case, way, count, processes)
+                runs = found.setdefault((count, processes), [])
                 if made is not None:
-                    found[count, processes].append(made)
-        status.update("counting operations")
-        sizes = {count // processes for count, processes in kinds}
-        counted = {size: operations(case, way, size) for size in sizes}
-    config = case.configuration(way)
-    steps = config.schedule.total_student_steps * (case.epochs - 1) // case.epochs
+                    runs.append(made)
+                keep(_results(case, found, counted, rate))
+
+
+def _results(
+    case: Case,
+    found: Mapping[tuple[int, int], Sequence[tuple[float, float]]],
+    counted: Mapping[int, int],
+    rate: float,
+) -> list[Many]:
+    """What came, by trials and processes; each run as its seconds and memory."""
+    steps = case.configuration("default").schedule.total_student_steps
+    steps = steps * (case.epochs - 1) // case.epochs
     usual = get_method(case.recipe).recipe.schedule.total_student_steps
     alone = [seconds for seconds, _ in found[1, 1]]
     results = []
     for (count, processes), runs in sorted(found.items()):
         seconds = [each for each, _ in runs]
-        middle = median(seconds) if seconds else float("nan")
+        middle = median(seconds) if seconds else float("inf")
         computed = processes * counted[count // processes] * (case.epochs - 1)
         ratios = [count * one / many for one, many in zip(alone, seconds, strict=False)]
         results.append(
@@ -236,9 +275,9 @@ def measure_many(
                 seconds=seconds,
                 steps_per_second=count * steps / middle,
                 trials_per_hour=3600 * count * steps / middle / usual,
-                speed=median(ratios) if ratios else float("nan"),
+                speed=median(ratios) if ratios else 0.0,
                 arithmetic_share=computed / middle / rate,
-                peak_memory_mib=median(memory for _, memory in runs) if runs else float("nan"),
+                peak_memory_mib=median(memory for _, memory in runs) if runs else 0.0,
             )
         )
     return results
@@ -278,29 +317,12 @@ def main(
     dtype = torch.bfloat16 if "bfloat16" in way else torch.float32
     rate = matrix_rate(dtype, where, used)
     console = Console()
-    found = measure_many(case, way, numbers, turns=turns, rate=rate, console=console)
-    table = Table(
-        title=f"{pair}, {recipe}, {way}, {where.type}",
-        caption="rate: share of that of matrix products",
-        box=box.SIMPLE_HEAD,
-    )
-    for column in ("trials", "processes", "steps/s", "trials/hour", "x one", "rate", "MiB of all"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for many in found:
-        if not many.seconds:
-            table.add_row(str(many.count), str(many.processes), "not enough memory")
-            continue
-        table.add_row(
-            str(many.count),
-            str(many.processes),
-            f"{many.steps_per_second:.3g}",
-            f"{many.trials_per_hour:.3g}",
-            f"{many.speed:.2f}",
-            f"{100 * many.arithmetic_share:.0f} %",
-            f"{many.peak_memory_mib:,.0f}",
-        )
-    console.print(table)
-    if output is not None:
+    found: list[Many] = []
+
+    def keep(measured: list[Many]) -> None:
+        found[:] = measured
+        if output is None:
+            return
         content = {
             "environment": environment(),
             "device": where.type,
@@ -312,9 +334,37 @@ def main(
             "epochs": epochs,
             "iterations_of_an_epoch": iterations,
             "matrix_operations_per_second": rate,
-            "trials": [asdict(many) for many in found],
+            "trials": [asdict(many) for many in measured],
         }
+        # After each run: a bench that is ended leaves what it measured.
         output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    try:
+        measure_many(case, way, numbers, turns=turns, rate=rate, console=console, keep=keep)
+    finally:
+        console.print(_table(f"{pair}, {recipe}, {way}, {where.type}", found))
+
+
+def _table(title: str, found: Sequence[Many]) -> Table:
+    table = Table(
+        title=title, caption="rate: share of that of matrix products", box=box.SIMPLE_HEAD
+    )
+    for column in ("trials", "processes", "steps/s", "trials/hour", "x one", "rate", "MiB of all"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for many in found:
+        if not many.seconds:
+            table.add_row(str(many.count), str(many.processes), "no memory")
+            continue
+        table.add_row(
+            str(many.count),
+            str(many.processes),
+            f"{many.steps_per_second:.3g}",
+            f"{many.trials_per_hour:.3g}",
+            f"{many.speed:.2f}",
+            f"{100 * many.arithmetic_share:.0f} %",
+            f"{many.peak_memory_mib:,.0f}",
+        )
+    return table
 
 
 if __name__ == "__main__":

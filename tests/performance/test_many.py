@@ -1,10 +1,13 @@
 """Many trials at once: what is timed is what is said."""
 
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,9 +89,67 @@ def test_images_that_depend_on_the_student_make_no_cohorts(
 
     monkeypatch.setattr(many, "run_many", run_many)
     console = Console(width=200)
-    many.measure_many(small_case("dfq"), "default", [1, 2], turns=1, rate=1e12, console=console)
+    kept: list[list[many.Many]] = []
+    many.measure_many(
+        small_case("dfq"), "default", [1, 2], turns=1, rate=1e12, console=console, keep=kept.append
+    )
     assert asked == [(1, 1), (2, 2)]
+    # After each run, all so far.
+    assert [len(measured) for measured in kept] == [1, 2]
     assert "so there are no cohorts" in capsys.readouterr().out
+
+
+def test_counts_without_memory_are_kept_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run_many(case: Case, way: str, count: int, processes: int) -> tuple[float, float] | None:
+        return (2.0, 10.0) if count == 1 else None
+
+    monkeypatch.setattr(many, "run_many", run_many)
+    kept: list[list[many.Many]] = []
+    many.measure_many(
+        small_case("dfq"),
+        "default",
+        [1, 2],
+        turns=2,
+        rate=1e12,
+        console=Console(),
+        keep=kept.append,
+    )
+    one, two = kept[-1]
+    assert one.seconds == [2.0, 2.0]
+    assert one.speed == 1
+    assert two.seconds == []
+    assert two.steps_per_second == two.trials_per_hour == two.speed == two.arithmetic_share == 0
+    # As JSON has it: no number that it lacks.
+    json.dumps([asdict(each) for each in kept[-1]], allow_nan=False)
+
+
+def ends_at_once(*_given: object) -> None:
+    os._exit(3)
+
+
+def waits_for_ever(_line: object, barrier: Any, *_given: object) -> None:
+    barrier.wait(60)
+
+
+def test_a_process_that_dies_is_not_waited_for() -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    lines, processes = [], []
+    for work in (waits_for_ever, ends_at_once):
+        here, there = context.Pipe()
+        process = context.Process(target=work, args=(there, barrier))
+        process.start()
+        there.close()
+        lines.append(here)
+        processes.append(process)
+    with pytest.raises(RuntimeError, match="a trial's process died"):
+        many._hear(lines)
+    assert processes[0].is_alive()
+    for process in processes:
+        process.terminate()
+        process.join()
 
 
 def no_memory(_case: Case, _way: str, _count: int) -> None:
