@@ -1,7 +1,7 @@
 """Work that goes on beside the training: one piece at a time."""
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Later:
@@ -11,8 +11,8 @@ class Later:
     """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._begun: Future[object] | None = None
 
     def begin(self, work: Callable[[], object]) -> None:
         """Begin a piece of work, once the one before has ended.
@@ -21,15 +21,7 @@ class Later:
             Exception: what the one before raised; the new one is not begun.
         """
         self.finish()
-
-        def run() -> None:
-            try:
-                work()
-            except Exception as error:
-                self._error = error
-
-        self._thread = threading.Thread(target=run, name="checkpoint")
-        self._thread.start()
+        self._begun = self._threads.submit(work)
 
     def finish(self) -> None:
         """Wait for what was begun.
@@ -37,13 +29,10 @@ class Later:
         Raises:
             Exception: what it raised.
         """
-        self.wait()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.result()
 
-    def wait(self) -> None:
-        """Wait for what was begun, whatever comes of it."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+    def close(self) -> None:
+        """Wait for what was begun, whatever comes of it, and begin nothing any more."""
+        self._threads.shutdown()

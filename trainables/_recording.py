@@ -163,7 +163,7 @@ class TrialRecorder:
 
     def close(self) -> None:
         """Wait for what is still being written."""
-        self.later.wait()
+        self.later.close()
 
 
 def record_end(folder: TrialFolder, error: Exception) -> Exception:

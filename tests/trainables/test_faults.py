@@ -2,15 +2,17 @@
 
 import re
 import shutil
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from disks import SmallDisk, small_disk
 from vanishing import Vanishing
 
+from dfkd_tune.checkpoints import CheckpointStore
 from dfkd_tune.errors import DiskFullError, OutOfGpuMemoryError, OutOfMemoryError
 from dfkd_tune.records import EpochRecord, RunFolder, StatusRecord, TrialFolder
 from reports import write_report
@@ -65,26 +67,30 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield disk
 
 
-def wait_for(path: Path) -> None:
-    for _ in range(3000):
-        if path.exists():
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"no {path}")
-
-
 def test_on_a_full_disk_checkpoints_are_given_up_before_records(
-    run: RunFolder, disk: SmallDisk
+    run: RunFolder, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First there is space for records alone, then for nothing, then again for all."""
     storage = disk.path / "run"
     shutil.copytree(run.path, storage)
     run = RunFolder(storage, patient=True)
 
+    tried = {epoch: threading.Event() for epoch in range(1, EPOCHS + 1)}
+    save = CheckpointStore.save
+
+    def noted(store: CheckpointStore, epoch: int, state: Any) -> Path:
+        try:
+            return save(store, epoch, state)
+        finally:
+            tried[epoch].set()
+
+    monkeypatch.setattr(CheckpointStore, "save", noted)
+
     def on_epoch(record: EpochRecord) -> None:
+        # A checkpoint is written beside the training: one that is given up makes space again.
+        if record.epoch < EPOCHS:
+            assert tried[record.epoch].wait(60)
         if record.epoch == 2:
-            # It is written beside the training.
-            wait_for(run.trial_folder("t0000").checkpoints / "epoch_000002")
             disk.fill(60)
         if record.epoch == 4:
             disk.fill(0)

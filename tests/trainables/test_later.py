@@ -55,4 +55,4 @@ def test_an_error_is_raised_where_it_is_waited_for_and_once() -> None:
     assert done == [2]
     later.begin(broken)
     # At the end of a trial that ends for another reason.
-    later.wait()
+    later.close()
