@@ -13,9 +13,18 @@ def allot_here(resolved: ResolvedExperiment) -> Allotment:
         UsageError: if a setting needs a GPU, and trials get none.
     """
     allotment = allot(resolved.experiment.resources, usable_cpus(), gpu_count())
+    check_device(resolved, allotment)
+    return allotment
+
+
+def check_device(resolved: ResolvedExperiment, allotment: Allotment) -> None:
+    """Whether the settings of an experiment suit what its trials get, here or on a cluster.
+
+    Raises:
+        UsageError: if a setting needs a GPU, and trials get none.
+    """
     on_gpu = any(base.cuda_graphs for base in resolved.bases.values())
     if on_gpu and allotment.device != "cuda":
         raise UsageError(
-            "settings.cuda_graphs: needs a CUDA GPU, and trials get none here; set it to false"
+            "settings.cuda_graphs: needs a CUDA GPU, and trials get none; set it to false"
         )
-    return allotment

@@ -16,7 +16,7 @@ from rich.console import Console
 from dfkd_tune.classifiers import file_sha256
 from dfkd_tune.errors import CannotRecordError, RunFolderError
 from dfkd_tune.records import FINAL_STATES, RunFolder
-from dfkd_tune.sweeps._allot_here import allot_here
+from dfkd_tune.sweeps._allot_here import allot_here, check_device
 from dfkd_tune.sweeps._cluster import alive_nodes, allot_on_nodes, check_nodes, say_if_busy
 from dfkd_tune.sweeps._experiment import ResolvedExperiment, seconds
 from dfkd_tune.sweeps._folder import (
@@ -318,6 +318,7 @@ def _search(work: _Work, address: str | None, retry_failed: bool) -> Ending:
 
         nodes = alive_nodes()
         allotment = allot_on_nodes(experiment.resources, nodes)
+        check_device(work.resolved, allotment)
         check_nodes(
             run.ray_path, work.resolved.benchmark, work.console, weights=run.teacher_weights
         )

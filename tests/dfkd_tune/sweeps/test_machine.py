@@ -1,13 +1,15 @@
 """What is asked for against what there is; and progress in words."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from complete_trials import add_complete_trial, network
 from run_folders import add_epochs, empty_run, end
 
-from dfkd_tune.errors import ResourceError
-from dfkd_tune.sweeps import allot, environment
+from dfkd_tune.errors import ResourceError, UsageError
+from dfkd_tune.sweeps import Allotment, allot, environment, resolve_experiment
+from dfkd_tune.sweeps._allot_here import check_device
 from dfkd_tune.sweeps._experiment_config import ResourcesConfig
 from dfkd_tune.sweeps._progress import SweepProgress
 
@@ -39,6 +41,19 @@ def test_allotment(
 def test_too_much(given: dict[str, float], message: str) -> None:
     with pytest.raises(ResourceError, match=message):
         allot(ResourcesConfig.model_validate(given), 2, 1)
+
+
+@pytest.mark.parametrize("gpus", [0.0, 0.5])
+def test_settings_for_a_gpu_need_trials_that_get_one(tiny: dict[str, Any], gpus: float) -> None:
+    allotment = Allotment(cpus=1, gpus=gpus, max_concurrent=2, total_cpus=2, total_gpus=1)
+    check_device(resolve_experiment(tiny, "tiny.yaml"), allotment)
+    tiny["settings"]["cuda_graphs"] = True
+    resolved = resolve_experiment(tiny, "tiny.yaml")
+    if gpus:
+        check_device(resolved, allotment)
+        return
+    with pytest.raises(UsageError, match=r"settings\.cuda_graphs: needs a CUDA GPU"):
+        check_device(resolved, allotment)
 
 
 def test_the_environment_names_versions_and_hardware() -> None:
